@@ -1,0 +1,1 @@
+"""Tune, train and track models from an assistant."""

@@ -1,0 +1,1 @@
+"""Tables: one gate for paths, readers, profiles, preparation and splits."""

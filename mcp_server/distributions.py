@@ -1,0 +1,116 @@
+"""What one hyperparameter may be: the field's four distributions, checked before any sampler sees them."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mcp_server.types import Scalar
+
+INT_LIMIT = 2**53
+CHOICE_LIMIT = 1_000
+
+Condition = dict[str, list[Scalar]]
+
+
+class _Distribution(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    when: Condition = Field(
+        default_factory=dict,
+        description='Exists only when another parameter has one of these values, e.g. {"estimator": ["svc"]}.',
+    )
+
+
+class Float(_Distribution):
+    """A real number between `low` and `high`, both included."""
+
+    type: Literal["float"] = "float"
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    log: bool = Field(default=False, description="Search on a logarithmic scale.")
+    step: float | None = Field(default=None, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_range(self.low, self.high, log=self.log, step=self.step)
+        if self.log and self.step is not None:
+            raise ValueError("log and step cannot be combined")
+        return self
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether a trial may have this value."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        if not self.low <= value <= self.high:
+            return False
+        return self.step is None or math.isclose((value - self.low) / self.step % 1.0, 0.0, abs_tol=1e-8)
+
+
+class Int(_Distribution):
+    """A whole number between `low` and `high`, both included."""
+
+    type: Literal["int"] = "int"
+    low: int = Field(ge=-INT_LIMIT, le=INT_LIMIT)
+    high: int = Field(ge=-INT_LIMIT, le=INT_LIMIT)
+    log: bool = Field(default=False, description="Search on a logarithmic scale.")
+    step: int = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_range(self.low, self.high, log=self.log, step=self.step)
+        if self.log and self.step != 1:
+            raise ValueError("log and step cannot be combined for an int")
+        return self
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether a trial may have this value."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+
+class Categorical(_Distribution):
+    """One of the listed values."""
+
+    type: Literal["categorical"] = "categorical"
+    choices: tuple[Scalar, ...] = Field(min_length=1, max_length=CHOICE_LIMIT)
+
+    @field_validator("choices")
+    @classmethod
+    def _distinct(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        if any(isinstance(c, float) and not math.isfinite(c) for c in choices):
+            raise ValueError("a choice must be finite")
+        for i, choice in enumerate(choices):
+            if choice in choices[:i]:
+                raise ValueError(f"choice {choice!r} is listed twice (1, 1.0 and true count as the same)")
+        return choices
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether a trial may have this value."""
+        return any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in self.choices)
+
+
+class Fixed(_Distribution):
+    """One value in every trial."""
+
+    type: Literal["fixed"] = "fixed"
+    value: Scalar
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether a trial may have this value."""
+        return value == self.value
+
+
+Distribution = Annotated[Float | Int | Categorical | Fixed, Field(discriminator="type")]
+
+
+def _check_range(low: float, high: float, *, log: bool, step: float | None) -> None:
+    if low > high:
+        raise ValueError(f"low {low:g} > high {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"log needs low > 0, got {low:g}; use e.g. 1e-6")
+    if step is not None and step <= 0:
+        raise ValueError(f"step must be > 0, got {step:g}")
+    if step is not None and low < high and step > high - low:
+        raise ValueError(f"step {step:g} is larger than the range {high - low:g}")

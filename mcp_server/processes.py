@@ -1,0 +1,188 @@
+"""Processes that outlive or serve this one: detached runners, companions that answer questions, whole-tree kills."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import psutil
+
+from mcp_server import errors
+from mcp_server.errors import BackendUnavailableError, DeadlineExceededError, WorkspaceError
+from mcp_server.types import JsonObject
+
+_LAUNCHER = (
+    "import subprocess,sys;"
+    "print(subprocess.Popen(sys.argv[2:],stdin=subprocess.DEVNULL,stdout=open(sys.argv[1],'ab'),"
+    "stderr=subprocess.STDOUT,start_new_session=True).pid)"
+)
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def thread_caps(threads: int) -> dict[str, str]:
+    """The environment that keeps numeric libraries to `threads` threads; it must be set before they are imported.
+
+    Without the passive wait policy two processes of two OpenMP threads run 30 to 60 times slower on two busy cores.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(_THREADS, str(threads))}
+
+
+def spawn_detached(module: str, arguments: Sequence[str], *, log: Path, folder: Path) -> int:
+    """The pid of `python -m module arguments...`, which no death of this process or its client's clean-up reaches.
+
+    It gets its own session (a group kill misses it), init as its parent (a walk up the parent pids misses it), and
+    files instead of inherited pipes (a client that waits for their end is not held up).
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", module, *arguments]
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command]
+    done = subprocess.run(  # noqa: S603 - our own interpreter and module
+        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=_environment(), check=True
+    )
+    return int(done.stdout)
+
+
+def _environment() -> dict[str, str]:
+    # A child that is started with -m must find this package even when it runs from a source tree.
+    root = str(Path(__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, inherited])), "PYTHONUNBUFFERED": "1"}
+
+
+def kill_tree(pid: int) -> None:
+    """Kill `pid`, its descendants and its process group; all are gone, or dying, when it returns."""
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()  # a stopped process cannot fork away from the sweep
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    if pid != os.getpgrp():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, 9)
+
+
+class Companion:
+    """A child process that answers requests with the heavy libraries this process must not import.
+
+    Started on first use, restarted after a death, ended with this process (its stdin closes). One request at a time
+    per companion; a request is one JSON line `{"call": name, "arguments": {...}}`, an answer one JSON line.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._log = log
+        self._extra = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Start the process so that the first question does not wait for its imports."""
+        with self._turn:
+            self._started()
+
+    def ask(self, call: str, arguments: JsonObject, *, timeout_s: float = 40.0) -> JsonObject:
+        """The answer of the handler `call`.
+
+        Raises:
+            WorkspaceError: As the handler raised it.
+            DeadlineExceededError: If it takes longer than `timeout_s`; the process is replaced.
+            BackendUnavailableError: If the process dies over the question.
+        """
+        if not self._turn.acquire(timeout=timeout_s):
+            raise DeadlineExceededError(f"Earlier requests took all of {timeout_s:g} s.", hint="Try again.")
+        try:
+            line = self._exchange(json.dumps({"call": call, "arguments": arguments}).encode() + b"\n", timeout_s)
+        finally:
+            self._turn.release()
+        answer = cast("JsonObject", json.loads(line))
+        if "error" in answer:
+            raise _revived(cast("dict[str, str]", answer["error"]))
+        return cast("JsonObject", answer["result"])
+
+    def close(self) -> None:
+        """End the process; the next question starts it again."""
+        with self._turn:
+            self._kill()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env={**_environment(), **self._extra},
+                    start_new_session=True,
+                )
+        return self._process
+
+    def _exchange(self, request: bytes, timeout_s: float) -> bytes:
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are PIPE
+        late = threading.Timer(timeout_s, process.kill)
+        late.start()
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        finally:
+            late.cancel()
+        if line:
+            return line
+        timed_out = late.finished.is_set() and process.wait() == -9  # noqa: PLR2004 - SIGKILL, ours
+        self._kill()
+        if timed_out:
+            raise DeadlineExceededError(
+                f"The request took longer than {timeout_s:g} s.", hint="Try a smaller table, or try again."
+            )
+        raise BackendUnavailableError("The helper process died over this request.", hint=f"Its log is {self._log}.")
+
+    def _kill(self) -> None:
+        if self._process is None:
+            return
+        kill_tree(self._process.pid)
+        self._process.communicate()
+        self._process = None
+
+
+def answer_requests(handlers: Mapping[str, Callable[[JsonObject], JsonObject]]) -> None:
+    """Serve as a companion: answer requests from stdin until it closes.
+
+    stdout carries the answers, so it is moved away from prints of the libraries first.
+    """
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for line in requests:
+        request = json.loads(line)
+        try:
+            answer = {"result": handlers[request["call"]](request["arguments"])}
+        except WorkspaceError as exc:
+            answer = {"error": {"type": type(exc).__name__, "message": exc.message, "hint": exc.hint}}
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _revived(error: dict[str, str]) -> WorkspaceError:
+    kind = getattr(errors, error["type"], WorkspaceError)
+    return cast("WorkspaceError", kind(error["message"], hint=error["hint"]))

@@ -1,0 +1,100 @@
+"""Every knob of an installation, from the command line, the environment and `<workspace>/tuning.toml`, in that order."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from mcp_server.errors import InvalidRequestError
+
+PREFIX = "TUNING_"
+DEFAULT_WORKSPACE = Path("~/.tuning-mcp")
+
+
+def _listed(value: object) -> object:
+    """Environment variables hold lists as text: folders separated as in PATH, names by commas."""
+    if not isinstance(value, str):
+        return value
+    separator = os.pathsep if os.pathsep in value or os.sep in value else ","
+    return [part.strip() for part in value.split(separator) if part.strip()]
+
+
+class Settings(BaseModel):
+    """The configuration of one server, runner or command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workspace: Path = Field(default=DEFAULT_WORKSPACE, description="Folder of the databases, logs and artifacts.")
+    data_roots: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="Folders that data may be read from."
+    )
+    transport: Literal["stdio", "http", "sse"] = Field(default="stdio", description="How clients connect.")
+    host: str = Field(default="127.0.0.1", description="Address for http and sse; loopback only.")
+    port: int = Field(default=8765, ge=0, le=65535, description="Port for http and sse; 0 picks a free one.")
+    role: Literal["viewer", "operator", "admin"] = Field(default="operator", description="Role of the local caller.")
+    toolsets: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="Toolsets to offer; empty means the default ones."
+    )
+    read_only: bool = Field(default=False, description="Offer only tools that change nothing.")
+    http_token: SecretStr | None = Field(
+        default=None, description="Bearer token for http and sse; generated when unset."
+    )
+    parallel: int | None = Field(default=None, ge=1, description="Trials at a time; the number of cores when unset.")
+    usd_per_cpu_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Price of a core for an hour.")
+    tracking_uri: str | None = Field(
+        default=None,
+        description="MLflow store; `<workspace>/mlflow.db` when unset. `mock` keeps runs in a scratch store.",
+    )
+    experiment: str = Field(default="{study}", description="MLflow experiment name; {study} and {agent} are filled in.")
+    agent: str = Field(default="tuning", max_length=60, description="Tag `agent` on every run.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What goes to stderr.")
+
+    @field_validator("workspace", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("data_roots", mode="after")
+    @classmethod
+    def _absolute_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(root.expanduser().absolute() for root in roots)
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> "Settings":  # noqa: ANN401 - CLI values
+        """The settings in force; a value in `given` beats the environment, which beats the file.
+
+        Raises:
+            InvalidRequestError: If a value is not allowed, or the file has an unknown key.
+        """
+        given = {key: value for key, value in given.items() if value is not None and value != ()}
+        from_environment = {
+            name: environment[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if environment.get(PREFIX + name.upper())
+        }
+        if role := environment.get("MCP_SERVER_ROLE"):
+            from_environment.setdefault("role", role)
+        workspace = Path(given.get("workspace") or from_environment.get("workspace") or DEFAULT_WORKSPACE).expanduser()
+        try:
+            return cls(**{**_file(workspace / "tuning.toml"), **from_environment, **given})
+        except ValidationError as exc:
+            first = exc.errors(include_url=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            raise InvalidRequestError(
+                f"Setting {name!r}: {first['msg']} (got {first['input']!r}).",
+                hint=f"Set it by --{name.replace('_', '-')}, {PREFIX}{name.upper()} or {workspace / 'tuning.toml'}.",
+            ) from exc
+
+
+def _file(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as exc:
+        raise InvalidRequestError(
+            f"{path} is not valid TOML: {exc}.", hint="Correct the file and start again."
+        ) from exc

@@ -1,0 +1,124 @@
+"""Short transactions on the workspace database, the same on SQLite and PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from mcp_server.errors import BackendUnavailableError
+from mcp_server.store import schema
+from mcp_server.store.locks import KernelLock
+
+BUSY_TIMEOUT_S = 60
+
+
+class Store:
+    """The workspace database in `folder`, created on first use. Safe to share between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "workspace.db"
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state; nothing is written."""
+        with _translated(), self._opened().connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+        """A transaction that holds the write lock from its first statement and commits at the end of the block.
+
+        `durable` waits until the disk has it: for the commits that other stores follow.
+
+        Raises:
+            BackendUnavailableError: If another process keeps the database locked for a minute.
+        """
+        with _translated(), self._opened().connect() as connection:
+            connection.info["synchronous"] = "FULL" if durable else "NORMAL"
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                del connection.info["synchronous"]
+
+    def close(self) -> None:
+        """Give the connections back; the next use opens them again."""
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
+            self._engine = None
+
+    def _opened(self) -> Engine:
+        with self._opening:
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def _open(self) -> Engine:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=32)
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        with KernelLock(self.folder / "schema.lock"), engine.connect() as connection:
+            connection.info["synchronous"] = "FULL"
+            with connection.begin():
+                schema.metadata.create_all(connection)
+                _check_version(connection)
+            del connection.info["synchronous"]
+        return engine
+
+
+def _prepare(raw: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's own connection type
+    raw.isolation_level = None  # the driver must not open transactions by itself: `_begin` does
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+    ):
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    synchronous = connection.info.get("synchronous")
+    if synchronous is None:
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw = connection.connection.dbapi_connection
+    assert raw is not None  # noqa: S101 - a connection that begins is connected
+    raw.cursor().execute(f"PRAGMA synchronous={synchronous}")
+    # A deferred transaction that turns into a write later fails with SQLITE_BUSY at once instead of waiting.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _check_version(connection: Connection) -> None:
+    table = schema.workspace_info
+    found = connection.execute(select(table.c.value).where(table.c.key == "schema_version")).scalar()
+    if found is None:
+        connection.execute(insert(table).values(key="schema_version", value=str(schema.SCHEMA_VERSION)))
+        connection.execute(insert(table).values(key="created_at", value=str(time.time())))
+    elif int(found) > schema.SCHEMA_VERSION:
+        raise BackendUnavailableError(
+            f"The workspace was written by a newer version (schema {found}, this one knows {schema.SCHEMA_VERSION}).",
+            hint="Upgrade tuning-mcp, or choose another workspace.",
+        )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as exc:
+        raise BackendUnavailableError(
+            f"The workspace database cannot be used: {exc.orig}.",
+            hint="Check the folder's disk space and permissions, then try again.",
+        ) from exc

@@ -1,0 +1,156 @@
+"""Tables of the workspace database. Times are Unix seconds (UTC); JSON columns hold what the named model dumps."""
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+workspace_info = Table(
+    "workspace_info",
+    metadata,
+    Column("key", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(120), nullable=False, unique=True),
+    Column("name_key", String(240), nullable=False, unique=True),  # casefolded: names that differ by case collide
+    Column("owner", String(200), nullable=False),
+    Column("idempotency_key", String(200), unique=True),
+    Column("spec", JSON, nullable=False),
+    Column("dataset", JSON),
+    Column("direction", String(8), nullable=False),
+    Column("metric", String(120), nullable=False),
+    Column("n_trials", Integer, nullable=False),
+    Column("timeout_s", Float),
+    Column("desired", String(8), nullable=False),  # run | pause | stop: written by servers and the CLI only
+    Column("state", String(10), nullable=False),  # written by the study's runner only, once it is queued
+    Column("stop_reason", String(40)),
+    Column("error", Text),
+    Column("elapsed_s", Float, nullable=False, default=0.0),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("source", String(20), nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("optuna_number", Integer, nullable=False),
+    Column("value", Float),
+    Column("std", Float),
+    Column("folds", JSON),
+    Column("metrics", JSON),
+    Column("error", Text),
+    Column("cause", String(40)),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index("ix_trials_state_value", "study_id", "state", "value"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("study_id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("error", Text),
+    Column("log_path", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("seconds", Float, nullable=False, default=0.0),  # monotonic
+    Column("cpu_seconds", Float, nullable=False, default=0.0),
+    Column("cost_usd", Float, nullable=False, default=0.0),
+    ForeignKeyConstraint(["study_id", "number"], ["trials.study_id", "trials.number"], ondelete="CASCADE"),
+    Index("ix_attempts_state", "study_id", "state"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("study_id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("at", Float, nullable=False),
+    ForeignKeyConstraint(["study_id", "number"], ["trials.study_id", "trials.number"], ondelete="CASCADE"),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("owner", String(200), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("done_at", Float),
+    Column("result", JSON),
+    Column("error", Text),
+)
+
+sealed_reads = Table(
+    "sealed_reads",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("value", Float),
+    Column("low", Float),
+    Column("high", Float),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("key", String(200), nullable=False),
+    Column("study_id", String(32), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("state", String(10), nullable=False, default="queued"),  # queued | creating | done
+    Column("run_id", String(40)),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("error", Text),
+    Column("done_at", Float),
+    UniqueConstraint("key"),
+    Index("ix_outbox_open", "state", "id"),
+    Index("ix_outbox_study", "study_id", "state"),
+)

@@ -1,4 +1,4 @@
-"""Every knob of an installation, from the command line, the environment and `<workspace>/tuning.toml`, in that order."""
+"""Every knob of an installation: command line before environment before `<workspace>/tuning.toml`."""
 
 import os
 import tomllib
@@ -46,7 +46,7 @@ class Settings(BaseModel):
     usd_per_cpu_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Price of a core for an hour.")
     tracking_uri: str | None = Field(
         default=None,
-        description="MLflow store; `<workspace>/mlflow.db` when unset. `mock` keeps runs in a scratch store.",
+        description="MLflow store; `<workspace>/mlflow.db` when unset.",
     )
     experiment: str = Field(default="{study}", description="MLflow experiment name; {study} and {agent} are filled in.")
     agent: str = Field(default="tuning", max_length=60, description="Tag `agent` on every run.")

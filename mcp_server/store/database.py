@@ -80,10 +80,10 @@ class Store:
 def _prepare(raw: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's own connection type
     raw.isolation_level = None  # the driver must not open transactions by itself: `_begin` does
     for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
-        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
     ):
         raw.execute(f"PRAGMA {pragma}")
 

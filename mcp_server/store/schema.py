@@ -145,7 +145,7 @@ outbox = Table(
     Column("kind", String(20), nullable=False),
     Column("payload", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
-    Column("state", String(10), nullable=False, default="queued"),  # queued | creating | done
+    Column("state", String(10), nullable=False, default="queued"),  # queued | creating | done | refused
     Column("run_id", String(40)),
     Column("failures", Integer, nullable=False, default=0),
     Column("error", Text),

@@ -1,0 +1,67 @@
+"""What the tracking store still owes: rows written in the transaction that ends a trial.
+
+Source of the pattern: Transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
+"""
+
+import time
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, Connection, exists, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mcp_server.store import schema
+from mcp_server.tracking.records import StudyEndRecord, StudyRecord, TrialRecord
+
+OPEN_STATES = ("queued", "creating")
+
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class TrackingStatus(BaseModel):
+    """How far the tracking store is behind the workspace."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backend: str = Field(description="Kind of tracking store, e.g. sqlite or http.")
+    synced: bool = Field(description="Whether everything so far is in the tracking store.")
+    pending: int = Field(description="Records that are not yet in the tracking store.")
+    oldest_pending_s: float | None = Field(default=None, description="Age of the oldest of them in seconds.")
+    last_error: str | None = Field(default=None, description="Why the latest record did not arrive.")
+
+
+def enqueue(connection: Connection, record: StudyRecord | TrialRecord | StudyEndRecord) -> None:
+    """Owe `record` to the tracking store as part of the caller's transaction; the same key twice is one row."""
+    insert = _INSERT[connection.dialect.name]
+    row = {
+        "key": record.key,
+        "study_id": record.study_id,
+        "kind": record.kind,
+        "payload": record.model_dump(mode="json"),
+        "created_at": time.time(),
+    }
+    connection.execute(insert(schema.outbox).on_conflict_do_nothing(index_elements=["key"]), row)
+
+
+def has_pending(connection: Connection) -> bool:
+    """Whether a record waits for the tracking store."""
+    return bool(connection.execute(select(exists().where(schema.outbox.c.state.in_(OPEN_STATES)))).scalar())
+
+
+def status(connection: Connection, study_id: str | None, backend: str) -> TrackingStatus:
+    """How far tracking is behind for one study, or for the whole workspace when `study_id` is None."""
+    table = schema.outbox
+    mine: list[ColumnElement[bool]] = [] if study_id is None else [table.c.study_id == study_id]
+    pending, oldest = connection.execute(
+        select(func.count(), func.min(table.c.created_at)).where(table.c.state.in_(OPEN_STATES), *mine)
+    ).one()
+    refused = table.c.state.in_((*OPEN_STATES, "refused"))
+    last_error = connection.execute(
+        select(table.c.error).where(refused, table.c.error.is_not(None), *mine).order_by(table.c.id.desc()).limit(1)
+    ).scalar()
+    return TrackingStatus(
+        backend=backend,
+        synced=pending == 0 and last_error is None,
+        pending=pending,
+        oldest_pending_s=None if oldest is None else round(max(0.0, time.time() - oldest), 1),
+        last_error=last_error,
+    )

@@ -1,0 +1,112 @@
+"""What is projected into the tracking store: one record per study start, per ended trial and per study end."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from mcp_server.types import JsonObject, Params, Scalar
+
+Report = tuple[int, float, float]
+"""An intermediate value: its step, the value, and when it was reported (Unix seconds)."""
+
+
+class _Part(BaseModel):
+    # JSON has no NaN; as text they survive every database, and the projection still sees that they were not finite.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class DatasetRef(_Part):
+    """The data that a study was tuned on, named by content."""
+
+    name: str
+    digest: str
+    source: str
+    n_rows: int | None = None
+    n_columns: int | None = None
+    target: str | None = None
+
+
+class StudyRecord(_Part):
+    """A study began: becomes the parent run."""
+
+    kind: Literal["study"] = "study"
+    study_id: str
+    study_name: str
+    experiment: str
+    started_at: float
+    params: dict[str, Scalar] = Field(default_factory=dict)
+    tags: dict[str, str] = Field(default_factory=dict)
+    dataset: DatasetRef | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes this record the same one when it is enqueued again."""
+        return study_key(self.study_id)
+
+
+class TrialRecord(_Part):
+    """A trial ended: becomes a child run."""
+
+    kind: Literal["trial"] = "trial"
+    study_id: str
+    study_name: str
+    number: int
+    state: Literal["complete", "pruned", "failed"]
+    params: Params
+    metric: str = Field(description="Name of the objective metric.")
+    value: float | None = None
+    std: float | None = None
+    best_so_far: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    reports: list[Report] = Field(default_factory=list)
+    step_unit: Literal["fold", "epoch", "step"] = "fold"
+    started_at: float
+    ended_at: float
+    cost_usd: float = 0.0
+    config: JsonObject = Field(default_factory=dict)
+    error: str | None = None
+    source: str = ""
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What makes this record the same one when it is enqueued again."""
+        return f"{self.study_id}/{self.number}"
+
+
+class StudyEndRecord(_Part):
+    """A study ended: terminates the parent run. A resumed study ends again, with the next `sequence`."""
+
+    kind: Literal["study_end"] = "study_end"
+    study_id: str
+    study_name: str
+    state: Literal["finished", "stopped", "failed"]
+    stop_reason: str | None = None
+    ended_at: float
+    metrics: dict[str, float] = Field(default_factory=dict)
+    best_trial: int | None = None
+    sequence: int = 0
+
+    @property
+    def key(self) -> str:
+        """What makes this record the same one when it is enqueued again."""
+        return f"{self.study_id}/end/{self.sequence}"
+
+
+Record = Annotated[StudyRecord | TrialRecord | StudyEndRecord, Field(discriminator="kind")]
+
+_RECORD: TypeAdapter[StudyRecord | TrialRecord | StudyEndRecord] = TypeAdapter(Record)
+
+
+def study_key(study_id: str) -> str:
+    """The key of a study's first record."""
+    return study_id
+
+
+def parse_record(payload: JsonObject) -> StudyRecord | TrialRecord | StudyEndRecord:
+    """The record that `payload` is a JSON dump of.
+
+    Raises:
+        pydantic.ValidationError: If it is none.
+    """
+    return _RECORD.validate_python(payload)

@@ -3,14 +3,24 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from mcp_server.types import Scalar
+from mcp_server.types import Scalar, shown
 
 INT_LIMIT = 2**53
 CHOICE_LIMIT = 1_000
 
 Condition = dict[str, list[Scalar]]
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+Bound = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_number)]
 
 
 class _Distribution(BaseModel):
@@ -26,10 +36,10 @@ class Float(_Distribution):
     """A real number between `low` and `high`, both included."""
 
     type: Literal["float"] = "float"
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: Bound
+    high: Bound
     log: bool = Field(default=False, description="Search on a logarithmic scale.")
-    step: float | None = Field(default=None, allow_inf_nan=False)
+    step: Bound | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -51,10 +61,10 @@ class Int(_Distribution):
     """A whole number between `low` and `high`, both included."""
 
     type: Literal["int"] = "int"
-    low: int = Field(ge=-INT_LIMIT, le=INT_LIMIT)
-    high: int = Field(ge=-INT_LIMIT, le=INT_LIMIT)
+    low: Whole = Field(ge=-INT_LIMIT, le=INT_LIMIT)
+    high: Whole = Field(ge=-INT_LIMIT, le=INT_LIMIT)
     log: bool = Field(default=False, description="Search on a logarithmic scale.")
-    step: int = 1
+    step: Whole = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -74,7 +84,18 @@ class Categorical(_Distribution):
     """One of the listed values."""
 
     type: Literal["categorical"] = "categorical"
-    choices: tuple[Scalar, ...] = Field(min_length=1, max_length=CHOICE_LIMIT)
+    choices: tuple[Scalar, ...]
+
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _scalars(cls, choices: object) -> object:
+        if not isinstance(choices, list | tuple):
+            raise ValueError("choices must be a list")
+        if not 1 <= len(choices) <= CHOICE_LIMIT:
+            raise ValueError(f"a list of choices has 1 to {CHOICE_LIMIT:,} values, this one has {len(choices)}")
+        if bad := next((c for c in choices if isinstance(c, list | dict)), None):
+            raise ValueError(f"a choice must be a text, a number, true, false or null, not {shown(bad)}")
+        return choices
 
     @field_validator("choices")
     @classmethod

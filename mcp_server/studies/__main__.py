@@ -1,0 +1,62 @@
+"""A runner process: `python -m mcp_server.studies --workspace DIR --study ID`. One per running study, detached."""
+
+import argparse
+import os
+import signal
+from pathlib import Path
+
+import structlog
+
+from mcp_server import logs
+from mcp_server.execution.local import LocalExecutor
+from mcp_server.processes import thread_caps
+from mcp_server.settings import Settings
+from mcp_server.store import KernelLock, Store
+from mcp_server.studies.ledger import Ledger
+from mcp_server.studies.memory import SamplerMemory
+from mcp_server.studies.placement import capacity, runner_lock, study_folder
+from mcp_server.studies.runner import Runner
+from mcp_server.tracking.tracker import ensure_tracker
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run the study unless another runner holds it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--study", required=True)
+    arguments = parser.parse_args()
+    settings = Settings.load(workspace=arguments.workspace)
+    logs.configure(settings.log_level)
+    lock = runner_lock(settings.workspace, arguments.study)
+    if not lock.acquire():
+        log.info("another runner holds the study", study=arguments.study)
+        return
+    with structlog.contextvars.bound_contextvars(study=arguments.study, pid=os.getpid()):
+        _run(settings, arguments.study, lock)
+
+
+def _run(settings: Settings, study_id: str, lock: KernelLock) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    store = Store(settings.workspace)
+    ledger = Ledger(store, settings, study_id)
+    slots = ledger.definition.spec.parallel or capacity(settings)
+    threads = max(1, capacity(settings) // slots)
+    ledger.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
+    os.environ.update(thread_caps(threads))
+    # The workers' imports go on in the background while this process imports Optuna.
+    executor = LocalExecutor(slots, threads=threads, preload=ledger.definition.preload)
+    try:
+        memory = SamplerMemory(settings.workspace / "optuna.db", ledger.name, ledger.definition)
+        folder = str(study_folder(settings.workspace, study_id) / "trials")
+        ensure_tracker(store, settings)
+        Runner(ledger, memory, executor, logs=folder, threads=threads).run()
+        ensure_tracker(store, settings)
+    finally:
+        executor.close()
+        lock.release()
+
+
+if __name__ == "__main__":
+    main()

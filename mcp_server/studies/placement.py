@@ -1,0 +1,32 @@
+"""Where a study's files and its runner are, and how a runner is started."""
+
+import os
+from pathlib import Path
+
+from mcp_server.processes import spawn_detached
+from mcp_server.settings import Settings
+from mcp_server.store import KernelLock
+
+
+def capacity(settings: Settings) -> int:
+    """How many trials may run at a time by default: the cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return settings.parallel or cores or 1
+
+
+def study_folder(workspace: Path, study_id: str) -> Path:
+    """The folder of a study's lock and logs."""
+    return workspace / "studies" / study_id
+
+
+def runner_lock(workspace: Path, study_id: str) -> KernelLock:
+    """The lock that the study's runner holds for life."""
+    return KernelLock(study_folder(workspace, study_id) / "runner.lock")
+
+
+def spawn_runner(workspace: Path, study_id: str) -> int:
+    """The pid of a new runner, detached; it ends at once when another one holds the study."""
+    folder = study_folder(workspace, study_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ["--workspace", str(workspace), "--study", study_id]
+    return spawn_detached("mcp_server.studies", arguments, log=folder / "runner.log", folder=workspace)

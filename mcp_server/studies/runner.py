@@ -1,0 +1,214 @@
+"""The loop that runs one study: ask, submit, report, tell. The only caller of the sampler and of the executor."""
+
+import time
+from dataclasses import replace
+
+import structlog
+
+from mcp_server.execution import Ended, Executor, Reported, TrialTask
+from mcp_server.studies.ledger import Command, Ledger, Orders
+from mcp_server.studies.memory import SamplerMemory
+from mcp_server.studies.projection import Attempt, ReportedValue
+from mcp_server.studies.stopping import Limits, Use, exhausted
+from mcp_server.types import JsonObject, Params, StudyState
+
+TICK_S = 0.2
+SAVE_ELAPSED_S = 5.0
+ATTEMPTS_PER_TRIAL = 2
+FINAL_TEST = "mcp_server.training.evaluate:final_test"
+
+log = structlog.get_logger()
+
+
+class Runner:
+    """Runs a study until it ends, is paused, or is stopped. The caller holds the study's lock."""
+
+    def __init__(self, ledger: Ledger, memory: SamplerMemory, executor: Executor, *, logs: str, threads: int) -> None:
+        self._ledger = ledger
+        self._memory = memory
+        self._executor = executor
+        self._logs = logs
+        self._threads = threads
+        self._definition = ledger.definition
+        self._running: dict[str, Attempt] = {}
+        self._due: list[Attempt] = []
+        self._next = 0
+        self._since = time.monotonic()
+        self._before = ledger.elapsed_s()
+        self._saved = self._before
+
+    @property
+    def elapsed_s(self) -> float:
+        """Running seconds of the study up to now, on a clock that no one sets."""
+        return self._before + time.monotonic() - self._since
+
+    def run(self) -> None:
+        """Carry out what the study's orders say, then the commands that wait for it."""
+        orders = self._ledger.orders()
+        if orders.desired == "run" and orders.state in {"queued", "running"}:
+            self._resume()
+            self._trials()
+        for command in self._ledger.pending_commands():
+            self._final_test(command)
+
+    def _resume(self) -> None:
+        self._ledger.begin()
+        known = self._ledger.known_trials()
+        self._memory.reconcile(known)
+        self._next = len(known)
+        self._due = self._ledger.unfinished()
+
+    def _trials(self) -> None:
+        while True:
+            orders = self._ledger.orders()
+            use = self._use()
+            reason = exhausted(self._limits(orders), use)
+            if orders.desired == "stop" or reason == "timeout":
+                self._abandon()
+                return self._end("stopped", "user" if orders.desired == "stop" else "timeout")
+            if reason is None and orders.desired == "run":
+                self._fill(orders, use)
+            elif orders.desired == "run" and reason not in {"budget", "all_failed"}:
+                self._fill_due()
+            if not self._running:
+                return self._conclude(orders, reason)
+            self._handle_events()
+
+    def _conclude(self, orders: Orders, reason: str | None) -> None:
+        if reason is None or (orders.desired == "pause" and reason != "trials"):
+            return self._end("paused", None) if orders.desired == "pause" else None
+        if reason == "all_failed":
+            return self._end("failed", reason, error=self._ledger.last_error())
+        return self._end("finished" if reason in {"trials", "grid_exhausted"} else "stopped", reason)
+
+    def _end(self, state: StudyState, reason: str | None, error: str | None = None) -> None:
+        self._ledger.end(state, reason, self.elapsed_s, error)
+        log.info("study ended", state=state, reason=reason)
+
+    def _limits(self, orders: Orders) -> Limits:
+        spec = self._definition.spec
+        size = spec.sampler.size(self._definition.space)
+        if size is not None:
+            size += self._offset
+        return Limits(orders.n_trials, size, orders.timeout_s, spec.cost_budget_usd)
+
+    def _use(self) -> Use:
+        use = self._ledger.use(self.elapsed_s)
+        in_flight = sum(time.time() - attempt.started_at for attempt in self._running.values())
+        return replace(use, cost_usd=use.cost_usd + max(0.0, in_flight) * self._ledger.usd_per_second)
+
+    @property
+    def _offset(self) -> int:
+        """Trials that come before the sampler's first one."""
+        return 1 if self._definition.baseline is not None else 0
+
+    def _fill(self, orders: Orders, use: Use) -> None:
+        limits = self._limits(orders)
+        while len(self._running) < self._executor.slots:
+            if not self._fill_due():
+                return
+            if exhausted(limits, replace(use, started=self._next)) is not None:
+                return
+            self._start_new()
+
+    def _fill_due(self) -> bool:
+        """Restart lost trials while slots are free; whether slots are left."""
+        while self._due and len(self._running) < self._executor.slots:
+            lost = self._due.pop(0)
+            self._memory.begin(lost.number, lost.params)
+            self._start(replace(lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[]))
+        return len(self._running) < self._executor.slots
+
+    def _start_new(self) -> None:
+        number = self._next
+        planned, source = self._plan(number)
+        params = self._memory.begin(number, planned)
+        self._next += 1
+        self._start(Attempt(number, 0, params, source, time.time()))
+
+    def _plan(self, number: int) -> tuple[Params | None, str]:
+        if number == 0 and self._definition.baseline is not None:
+            return self._definition.baseline, "baseline"
+        planned = self._definition.spec.sampler.planned(self._definition.space, number - self._offset)
+        return planned, "grid" if planned is not None else "sampler"
+
+    def _start(self, attempt: Attempt) -> None:
+        job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"
+        log_path = f"{self._logs}/{attempt.number:05d}-{attempt.attempt}.log"
+        self._ledger.open_attempt(attempt, log_path)
+        self._running[job_id] = attempt
+        params: JsonObject = {**attempt.params}
+        self._executor.submit(
+            TrialTask(
+                job_id=job_id,
+                objective=self._definition.objective,
+                number=attempt.number,
+                params=params,
+                payload=self._payload(),
+                log_path=log_path,
+                timeout_s=self._definition.spec.trial_timeout_s,
+                environment={"TUNING_STUDY": self._ledger.name},
+                python_path=self._definition.python_path,
+            )
+        )
+
+    def _payload(self) -> JsonObject:
+        return {**self._definition.payload, "threads": self._threads}
+
+    def _handle_events(self) -> None:
+        for event in self._executor.wait(TICK_S):
+            if isinstance(event, Reported):
+                self._on_report(event)
+            else:
+                self._on_end(event)
+        if self.elapsed_s - self._saved > SAVE_ELAPSED_S:
+            self._saved = self.elapsed_s
+            self._ledger.tick(self._saved)
+
+    def _on_report(self, event: Reported) -> None:
+        attempt = self._running[event.job_id]
+        attempt.reports.append(ReportedValue(event.step, event.value, time.time()))
+        compared = self._definition.spec.pruner.seen(event.value, event.running)
+        self._executor.answer(event.job_id, prune=self._memory.report(attempt.number, event.step, compared))
+
+    def _on_end(self, event: Ended) -> None:
+        attempt = self._running.pop(event.job_id)
+        if event.state == "lost" and attempt.attempt + 1 < ATTEMPTS_PER_TRIAL:
+            self._ledger.lose(attempt, event)
+            self._due.append(attempt)
+            return
+        if event.state == "lost":
+            event = replace(event, error=f"this trial killed its worker {ATTEMPTS_PER_TRIAL} times: {event.error}")
+        state, value = self._ledger.close_trial(attempt, event, self.elapsed_s)
+        self._memory.tell(attempt.number, state, value)
+
+    def _abandon(self) -> None:
+        """Cancel what runs and record it."""
+        for job_id in list(self._running):
+            self._executor.cancel(job_id)
+        while self._running:
+            self._handle_events()
+
+    def _final_test(self, command: Command) -> None:
+        """Score the best trial on the sealed rows; the read is counted before it happens."""
+        best = self._ledger.best()
+        if best is None:
+            return self._ledger.refuse_command(command, "no trial has completed yet")
+        number, params = best
+        read_id = self._ledger.count_sealed_read(number)
+        self._executor.submit(
+            TrialTask(
+                job_id=f"{self._ledger.study_id}/final/{command.id}",
+                objective=FINAL_TEST,
+                number=number,
+                params={**params},
+                payload=self._payload(),
+                log_path=f"{self._logs}/final-{command.id}.log",
+                timeout_s=self._definition.spec.trial_timeout_s,
+            )
+        )
+        while True:
+            for event in self._executor.wait(TICK_S):
+                if isinstance(event, Ended):
+                    return self._ledger.finish_command(command, read_id, event)
+                self._executor.answer(event.job_id, prune=False)

@@ -14,8 +14,6 @@ from mcp_server.tracking.records import StudyEndRecord, StudyRecord, TrialRecord
 
 OPEN_STATES = ("queued", "creating")
 
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-
 
 class TrackingStatus(BaseModel):
     """How far the tracking store is behind the workspace."""
@@ -31,7 +29,7 @@ class TrackingStatus(BaseModel):
 
 def enqueue(connection: Connection, record: StudyRecord | TrialRecord | StudyEndRecord) -> None:
     """Owe `record` to the tracking store as part of the caller's transaction; the same key twice is one row."""
-    insert = _INSERT[connection.dialect.name]
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {
         "key": record.key,
         "study_id": record.study_id,

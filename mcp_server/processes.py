@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import psutil
 
@@ -27,6 +27,9 @@ _THREADS = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_SIGKILL = 9  # not in `signal` on Windows
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def thread_caps(threads: int) -> dict[str, str]:
@@ -47,34 +50,75 @@ def spawn_detached(module: str, arguments: Sequence[str], *, log: Path, folder: 
     command = [sys.executable, "-m", module, *arguments]
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command]
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=_environment(), check=True
+        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=child_environment(), check=True
     )
     return int(done.stdout)
 
 
-def _environment() -> dict[str, str]:
-    # A child that is started with -m must find this package even when it runs from a source tree.
+def child_environment() -> dict[str, str]:
+    """The environment for `python -m` of a module of this package, which it finds even in a source tree."""
     root = str(Path(__file__).parent.parent)
     inherited = os.environ.get("PYTHONPATH", "")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, inherited])), "PYTHONUNBUFFERED": "1"}
 
 
+def adopt_orphans() -> None:
+    """Make this process the parent of every orphan among its descendants, so that a daemon cannot leave the tree.
+
+    Linux only (`prctl(2)`, PR_SET_CHILD_SUBREAPER); elsewhere nothing happens.
+    """
+    _process_control(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, which started it, dies.
+
+    Linux only (`prctl(2)`, PR_SET_PDEATHSIG). The parent must have started it from its main thread: the death of the
+    starting thread counts.
+    """
+    _process_control(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
+
+
+def _process_control(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
 def kill_tree(pid: int) -> None:
-    """Kill `pid`, its descendants and its process group; all are gone, or dying, when it returns."""
-    try:
+    """Kill `pid`, its descendants and its process group; all are gone, or dying, when it returns.
+
+    A descendant that made itself a daemon is found if `pid` called `adopt_orphans`.
+    """
+    with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.suspend()  # a stopped process cannot fork away from the sweep
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    if pid != os.getpgrp():
+        _signal(root, "suspend")
+        kill_descendants(pid)
+        _signal(root, "kill")
+    if sys.platform != "win32" and pid != os.getpgrp():
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, 9)
+            os.killpg(pid, _SIGKILL)
+
+
+def kill_descendants(pid: int) -> None:
+    """Kill what `pid` started and what that started, and leave `pid` alone."""
+    root = psutil.Process(pid)
+    stopped: set[psutil.Process] = set()
+    # All are stopped before any is killed, because a stopped process cannot fork away from the sweep.
+    while found := {child for child in root.children(recursive=True) if child not in stopped}:
+        for child in found:
+            _signal(child, "suspend")
+        stopped |= found
+    for child in stopped:
+        _signal(child, "kill")
+
+
+def _signal(process: psutil.Process, action: Literal["suspend", "kill"]) -> None:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        process.suspend() if action == "suspend" else process.kill()
 
 
 class Companion:
@@ -129,7 +173,7 @@ class Companion:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**_environment(), **self._extra},
+                    env={**child_environment(), **self._extra},
                     start_new_session=True,
                 )
         return self._process

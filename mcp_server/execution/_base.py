@@ -65,17 +65,25 @@ class Executor(Protocol):
 
     An implementation must: answer `submit` at once; deliver every event of a job in order and exactly one `Ended` per
     submitted job, whatever happens to it (an exception, `sys.exit`, a signal, a death of its node); end a job that
-    passes `TrialTask.timeout_s` with state `timeout`, together with all processes it started; report a worker that
-    died of a signal it did not get from us as `lost` (killed) or `failed` (segmentation fault and the like); leave no
-    process behind after `close`.
+    passes `TrialTask.timeout_s` (counted from when its worker runs) with state `timeout`, together with all processes
+    it started; report a worker that died of a signal it did not get from us as `lost` (killed, terminated) or `failed`
+    (segmentation fault and the like); leave no process of a trial behind its `Ended`, and none at all after `close`.
+    `mcp_server.testing.executors.ExecutorContract` checks all of it. An executor belongs to one thread.
     """
 
     @property
     def slots(self) -> int:
         """How many attempts may run at a time."""
 
+    def resize(self, slots: int) -> None:
+        """Allow `slots` attempts at a time from now on; attempts above it run to their end."""
+
     def submit(self, task: TrialTask) -> None:
-        """Start an attempt; the caller keeps within `slots`."""
+        """Start an attempt; the caller keeps within `slots`.
+
+        Raises:
+            ConflictError: If all slots are busy, or a job with this id is running.
+        """
 
     def wait(self, timeout_s: float) -> Sequence[Reported | Ended]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""
@@ -84,7 +92,7 @@ class Executor(Protocol):
         """Let a trial that reported go on, or stop it as pruned. Unknown and ended jobs are ignored."""
 
     def cancel(self, job_id: str) -> None:
-        """Kill an attempt with everything it started; its `Ended` has state `cancelled`."""
+        """Kill an attempt with everything it started; its `Ended` has state `cancelled` unless it was over already."""
 
     def close(self) -> None:
-        """Kill what still runs and free everything."""
+        """Kill what still runs and free everything; no events follow."""

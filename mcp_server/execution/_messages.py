@@ -1,0 +1,75 @@
+"""The JSON messages between an executor and a worker: nothing that a trial made is ever unpickled."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from mcp_server.execution._base import TrialResult, TrialTask
+
+MESSAGE_LIMIT = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A worker's trial reported and waits for an `Answer`."""
+
+    step: int
+    value: float
+    running: float
+    kind: Literal["report"] = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the objective ended; the last message of a worker."""
+
+    state: Literal["completed", "pruned", "failed", "oom"]
+    result: TrialResult | None = None
+    error: str | None = None
+    cpu_seconds: float = 0.0
+    kind: Literal["outcome"] = "outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether the trial that reported should stop."""
+
+    prune: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The first message to a worker."""
+
+    task: TrialTask
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+_from_worker: TypeAdapter[Report | Outcome] = TypeAdapter(Annotated[Report | Outcome, Field(discriminator="kind")])
+
+
+def encoded(message: Report | Outcome | Answer | Assignment) -> bytes:
+    """`message` as it travels."""
+    return json.dumps(asdict(message)).encode()
+
+
+def decoded_from_worker(data: bytes) -> Report | Outcome:
+    """The message in `data`, checked, because the trial could have written anything to the pipe.
+
+    Raises:
+        ValueError: If it is not a message.
+    """
+    return _from_worker.validate_json(data)
+
+
+def decoded_assignment(data: bytes) -> Assignment:
+    """The assignment that an executor sent."""
+    message = json.loads(data)
+    return Assignment(TrialTask(**message["task"]), message["environment"])
+
+
+def decoded_answer(data: bytes) -> Answer:
+    """The answer that an executor sent."""
+    return Answer(**json.loads(data))

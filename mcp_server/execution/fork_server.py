@@ -1,0 +1,184 @@
+"""The process that workers are forked from: imports done once, a clean process per trial, nothing left behind.
+
+It is single-threaded and never runs a trial's code, so a fork of it is safe and costs milliseconds. It is the parent of
+the workers, and adopts what they leave: when a worker ends, every child that it did not fork itself is a leftover of an
+ended trial (living trials adopt their own orphans) and is killed. When its executor's end of the channel closes, for
+whatever reason, it kills everything and ends.
+
+`multiprocessing`'s fork server would not do: there is one per process, it imports `__main__`, hides failed imports,
+and neither sweeps up orphans nor tells how a worker died.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from mcp_server.execution import worker
+from mcp_server.processes import adopt_orphans, die_with_parent, kill_tree
+from mcp_server.types import JsonObject
+
+PRELOAD_LIMIT_S = 300
+SWEEP_LIMIT_S = 5.0
+_FAILED_EXIT_CODE = 70
+_log = logging.getLogger(__name__)
+
+
+class _Workers:
+    """The children of this process: the workers by pid, and what they left to it."""
+
+    def __init__(self, channel: socket.socket, woken: int) -> None:
+        self._channel = channel
+        self._woken = woken
+        self._jobs: dict[int, str] = {}
+
+    def fork(self, job_id: str, pipe: int) -> None:
+        """Start the worker that gets its task through the file descriptor `pipe`."""
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(server, pipe)
+        os.close(pipe)
+        self._jobs[pid] = job_id
+        self._tell({"started": job_id, "pid": pid})
+
+    def kill(self, job_id: str) -> None:
+        """Kill the worker of a job with all it started."""
+        for pid, job in self._jobs.items():
+            if job == job_id:
+                kill_tree(pid)
+
+    def reap(self) -> None:
+        """Tell of the workers that have ended, when nothing of them is left."""
+        ended = self._reaped()
+        if not ended:
+            return
+        deadline = time.monotonic() + SWEEP_LIMIT_S
+        while (leftovers := self._leftovers()) and time.monotonic() < deadline:
+            for pid in leftovers:
+                kill_tree(pid)
+            ended += self._reaped()
+        for report in ended:
+            self._tell(report)
+
+    def close(self) -> None:
+        """Kill every worker and all they started."""
+        for pid in self._jobs:
+            kill_tree(pid)
+        deadline = time.monotonic() + SWEEP_LIMIT_S
+        while (children := _children()) and time.monotonic() < deadline:
+            for pid in children:
+                kill_tree(pid)
+            self._reaped()
+
+    def _become_worker(self, server: int, pipe: int) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._channel.close()
+            os.close(self._woken)
+            die_with_parent(server)
+            _volunteer_for_out_of_memory()
+            worker.main(Connection(pipe))
+        finally:
+            os._exit(_FAILED_EXIT_CODE)
+
+    def _reaped(self) -> list[JsonObject]:
+        ended: list[JsonObject] = []
+        with contextlib.suppress(ChildProcessError):
+            while (child := os.wait4(-1, os.WNOHANG))[0] != 0:
+                pid, status, used = child
+                if (job_id := self._jobs.pop(pid, None)) is not None:
+                    code = os.waitstatus_to_exitcode(status)
+                    ended.append({"ended": job_id, "code": code, "cpu_seconds": used.ru_utime + used.ru_stime})
+        return ended
+
+    def _leftovers(self) -> list[int]:
+        return [pid for pid in _children() if pid not in self._jobs]
+
+    def _tell(self, message: JsonObject) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the main loop sees the end of the channel
+            self._channel.send(json.dumps(message).encode())
+
+
+def _children() -> list[int]:
+    pid = os.getpid()
+    try:
+        return [int(child) for child in Path(f"/proc/self/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [child.pid for child in psutil.Process().children()]
+
+
+def _volunteer_for_out_of_memory() -> None:
+    # When memory runs out the kernel should take a trial, which is retried, and not the runner.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _preload(modules: Sequence[str]) -> None:
+    # An import that hangs ends this process by SIGALRM; the executor then starts it again without preloading.
+    signal.alarm(PRELOAD_LIMIT_S)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as exc:
+            _log.warning("cannot preload %s, its trials will import it themselves: %s", module, exc)
+    signal.alarm(0)
+    # What is here stays shared with the workers, unless their garbage collector writes to it.
+    gc.collect()
+    gc.freeze()
+
+
+def _serve(channel: socket.socket) -> None:
+    woken, wake = os.pipe()
+    for end in (woken, wake):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    workers = _Workers(channel, woken)
+    while True:
+        ready, _, _ = select.select([channel.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            workers.reap()
+        if channel.fileno() in ready and not _obey(channel, workers):
+            break
+    workers.close()
+
+
+def _obey(channel: socket.socket, workers: _Workers) -> bool:
+    data, descriptors, _, _ = socket.recv_fds(channel, 65536, 1)
+    if not data:
+        return False
+    request = json.loads(data)
+    if "kill" in request:
+        workers.kill(request["kill"])
+    else:
+        workers.fork(request["fork"], descriptors[0])
+    return True
+
+
+def main() -> None:
+    """Serve the executor at the other end of the socket whose descriptor is the first argument."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    adopt_orphans()
+    _preload(sys.argv[2:])
+    channel.send(b'{"ready": true}')
+    _serve(channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""How a worker process comes to be: forked from a prepared process on Linux, spawned elsewhere."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from mcp_server.execution import worker
+from mcp_server.processes import child_environment, kill_tree
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The worker of a job runs."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The worker of a job is gone; `code` is -N after signal N and None when nobody knows."""
+
+    job_id: str
+    code: int | None
+    cpu_seconds: float = 0.0
+
+
+class Launcher(Protocol):
+    """Starts and kills workers, and tells when they are gone."""
+
+    def start(self, job_id: str, pipe: Connection) -> None:
+        """Start a worker that gets its task from `pipe`."""
+
+    def kill(self, job_id: str) -> None:
+        """Kill the worker of a job with all it started."""
+
+    def waitables(self) -> Sequence[int]:
+        """What becomes readable when there are changes."""
+
+    def changes(self) -> list[Started | Exited]:
+        """What happened since the last call; each started job has one `Exited`."""
+
+    def close(self) -> None:
+        """Kill all workers."""
+
+
+class ForkLauncher:
+    """Workers as forks of a process that has done the imports (`execution.fork_server`); Linux.
+
+    The process starts with the launcher, so that its imports go on while the caller does other things. If it dies, its
+    workers die with it, and the next start brings up another.
+    """
+
+    def __init__(self, environment: Mapping[str, str], preload: Sequence[str]) -> None:
+        self._environment = dict(environment)
+        self._preload = list(preload)
+        self._jobs: set[str] = set()
+        self._ready = False
+        self._channel, self._process = self._opened()
+
+    def start(self, job_id: str, pipe: Connection) -> None:
+        """See `Launcher`."""
+        if self._channel.fileno() < 0:
+            self._channel, self._process = self._opened()
+        self._jobs.add(job_id)
+        # A broken pipe shows in `changes`, as the end of the channel.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self._channel, [json.dumps({"fork": job_id}).encode()], [pipe.fileno()])
+
+    def kill(self, job_id: str) -> None:
+        """See `Launcher`."""
+        with suppress(OSError):  # no server, no worker
+            self._channel.send(json.dumps({"kill": job_id}).encode())
+
+    def waitables(self) -> Sequence[int]:
+        """See `Launcher`."""
+        return [self._channel.fileno()] if self._channel.fileno() >= 0 else []
+
+    def changes(self) -> list[Started | Exited]:
+        """See `Launcher`."""
+        changes: list[Started | Exited] = []
+        while self._channel.fileno() >= 0:
+            try:
+                data = self._channel.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                data = b""
+            changes += self._understood(data) if data else self._lost()
+        return changes
+
+    def close(self) -> None:
+        """See `Launcher`."""
+        self._channel.close()  # its end tells the server to kill all and end
+        try:
+            self._process.wait(timeout=10.0)
+        except subprocess.TimeoutExpired:
+            kill_tree(self._process.pid)
+            self._process.wait()
+
+    def _opened(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        module = [sys.executable, "-P", "-m", "mcp_server.execution.fork_server", str(theirs.fileno())]
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [*module, *self._preload],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=child_environment() | self._environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        return ours, process
+
+    def _understood(self, data: bytes) -> list[Started | Exited]:
+        message = json.loads(data)
+        if "started" in message:
+            return [Started(message["started"])]
+        if "ended" in message:
+            self._jobs.discard(message["ended"])
+            return [Exited(message["ended"], message["code"], message["cpu_seconds"])]
+        self._ready = True
+        return []
+
+    def _lost(self) -> list[Started | Exited]:
+        self._channel.close()
+        kill_tree(self._process.pid)
+        self._process.wait()
+        if not self._ready:
+            self._preload = []  # perhaps an import killed it
+        lost, self._jobs = self._jobs, set()
+        return [Exited(job_id, None) for job_id in lost]
+
+
+class SpawnLauncher:
+    """Workers as fresh interpreters, through `multiprocessing`; any system, and as slow as a trial's imports."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[str, multiprocessing.process.BaseProcess] = {}
+        self._started: list[Started] = []
+
+    def start(self, job_id: str, pipe: Connection) -> None:
+        """See `Launcher`."""
+        process = self._context.Process(target=worker.main, args=(pipe,), name=f"trial {job_id}")
+        process.start()
+        self._processes[job_id] = process
+        self._started.append(Started(job_id))
+
+    def kill(self, job_id: str) -> None:
+        """See `Launcher`."""
+        process = self._processes.get(job_id)
+        if process is not None and process.pid is not None:
+            kill_tree(process.pid)
+
+    def waitables(self) -> Sequence[int]:
+        """See `Launcher`."""
+        return [process.sentinel for process in self._processes.values()]
+
+    def changes(self) -> list[Started | Exited]:
+        """See `Launcher`."""
+        changes: list[Started | Exited] = [*self._started]
+        self._started.clear()
+        for job_id, process in list(self._processes.items()):
+            if process.exitcode is not None:
+                del self._processes[job_id]
+                self._sweep(process)
+                changes.append(Exited(job_id, process.exitcode))
+        return changes
+
+    def close(self) -> None:
+        """See `Launcher`."""
+        for job_id, process in self._processes.items():
+            self.kill(job_id)
+            process.join()
+        self._processes.clear()
+
+    @staticmethod
+    def _sweep(process: multiprocessing.process.BaseProcess) -> None:
+        if sys.platform != "win32" and process.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, 9)

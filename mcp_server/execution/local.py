@@ -1,0 +1,218 @@
+"""Trials on this machine, each in a process of its own."""
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Literal
+
+from mcp_server.errors import ConflictError
+from mcp_server.execution._base import Ended, Reported, TrialTask
+from mcp_server.execution._messages import (
+    MESSAGE_LIMIT,
+    Answer,
+    Assignment,
+    Outcome,
+    Report,
+    decoded_from_worker,
+    encoded,
+)
+from mcp_server.execution.launchers import Exited, ForkLauncher, Launcher, SpawnLauncher, Started
+from mcp_server.processes import thread_caps
+from mcp_server.types import AttemptState
+
+EXIT_GRACE_S = 10.0
+_KILLED_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP"}
+
+Verdict = tuple[AttemptState, str | None]
+
+
+@dataclass(slots=True)
+class _Job:
+    task: TrialTask
+    pipe: Connection | None
+    started: float | None = None
+    ended: float | None = None
+    due: float = field(default=float("inf"))
+    outcome: Outcome | None = None
+    killed_as: Verdict | None = None
+
+
+class LocalExecutor:
+    """Runs each trial in a clean process on this machine. It belongs to one thread.
+
+    On Linux the process is a fork of one that has done the imports, which starts here and now in the background; a
+    trial then costs milliseconds. Elsewhere it is a fresh interpreter. Either way it is killed with all that it
+    started on a timeout, on `cancel`, on `close` and when the process that owns the executor dies.
+
+    Args:
+        slots: How many trials may run at a time.
+        threads: How many threads the numeric libraries of one trial may use; `resize` does not change it.
+        preload: Modules that trials import anyway; they must not start threads or initialise a GPU on import.
+        start_method: `fork` on Linux and `spawn` elsewhere, unless given.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        threads: int,
+        preload: Sequence[str] = (),
+        start_method: Literal["fork", "spawn"] | None = None,
+    ) -> None:
+        method = start_method or ("fork" if sys.platform == "linux" else "spawn")
+        self._slots = slots
+        self._environment = thread_caps(threads)
+        self._launcher: Launcher = ForkLauncher(self._environment, preload) if method == "fork" else SpawnLauncher()
+        self._jobs: dict[str, _Job] = {}
+
+    @property
+    def slots(self) -> int:
+        """How many attempts may run at a time."""
+        return self._slots
+
+    def resize(self, slots: int) -> None:
+        """Allow `slots` attempts at a time from now on; attempts above it run to their end."""
+        self._slots = slots
+
+    def submit(self, task: TrialTask) -> None:
+        """Start an attempt.
+
+        Raises:
+            ConflictError: If all slots are busy, or a job with this id is.
+        """
+        if task.job_id in self._jobs:
+            raise ConflictError(f"Job {task.job_id} runs already.", hint="Give each attempt an id of its own.")
+        if len(self._jobs) >= self._slots:
+            raise ConflictError(f"All {self._slots} slots are busy.", hint="Wait for an attempt to end.")
+        ours, theirs = Pipe()
+        with theirs:
+            self._launcher.start(task.job_id, theirs)
+        self._jobs[task.job_id] = _Job(task, ours)
+        self._send(self._jobs[task.job_id], Assignment(task, self._environment))
+
+    def wait(self, timeout_s: float) -> Sequence[Reported | Ended]:
+        """What happened since the last call, waiting at most `timeout_s` for something to happen."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._kill_overdue()
+            events = self._collected(deadline)
+            if events or time.monotonic() >= deadline:
+                return events
+
+    def answer(self, job_id: str, *, prune: bool) -> None:
+        """Let a trial that reported go on, or tell it to stop. Unknown and ended jobs are ignored."""
+        if (job := self._jobs.get(job_id)) is not None:
+            self._send(job, Answer(prune))
+
+    def cancel(self, job_id: str) -> None:
+        """Kill an attempt with everything it started; its `Ended` has state `cancelled` unless it was over already."""
+        if (job := self._jobs.get(job_id)) is not None and job.outcome is None:
+            self._kill(job, ("cancelled", "cancelled"))
+
+    def close(self) -> None:
+        """Kill what still runs and free everything; no events follow."""
+        self._launcher.close()
+        for job in self._jobs.values():
+            _hang_up(job)
+        self._jobs.clear()
+
+    def _collected(self, deadline: float) -> list[Reported | Ended]:
+        events: list[Reported | Ended] = []
+        pipes = {job.pipe: job for job in self._jobs.values() if job.pipe is not None}
+        until = min([deadline, *(job.due for job in self._jobs.values())])
+        ready = wait([*pipes, *self._launcher.waitables()], max(0.0, until - time.monotonic()))
+        for pipe, job in pipes.items():
+            if pipe in ready:
+                events += self._heard(job)
+        for change in self._launcher.changes():
+            job = self._jobs[change.job_id]
+            if isinstance(change, Started):
+                job.started = time.monotonic()
+                job.due = job.started + (job.task.timeout_s or float("inf"))
+            else:
+                events += self._buried(job, change)
+        return events
+
+    def _heard(self, job: _Job) -> list[Reported | Ended]:
+        if job.pipe is None:
+            return []
+        try:
+            message = decoded_from_worker(job.pipe.recv_bytes(MESSAGE_LIMIT))
+        except (EOFError, ConnectionResetError):  # its exit follows, and says more
+            _hang_up(job)
+        except (ValueError, OSError) as exc:
+            _hang_up(job)
+            self._kill(job, ("failed", f"the trial wrote to the pipe of its worker: {exc}"))
+        else:
+            return self._understood(job, message)
+        return []
+
+    def _understood(self, job: _Job, message: Report | Outcome) -> list[Reported | Ended]:
+        if job.killed_as is not None:
+            return []
+        if isinstance(message, Report):
+            return [Reported(job.task.job_id, message.step, message.value, message.running)]
+        job.outcome = message
+        job.ended = time.monotonic()
+        job.due = job.ended + EXIT_GRACE_S
+        return []
+
+    def _buried(self, job: _Job, exited: Exited) -> list[Reported | Ended]:
+        events: list[Reported | Ended] = []
+        while job.pipe is not None and job.pipe.poll():  # what it said before it died
+            events += self._heard(job)
+        _hang_up(job)
+        del self._jobs[job.task.job_id]
+        now = time.monotonic()
+        state, error = _verdict(job, exited.code)
+        seconds = 0.0 if job.started is None else (job.ended or now) - job.started
+        cpu_seconds = max(exited.cpu_seconds, job.outcome.cpu_seconds if job.outcome else 0.0)
+        result = job.outcome.result if job.outcome else None
+        return [*events, Ended(job.task.job_id, state, seconds, cpu_seconds, result, error)]
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for job in self._jobs.values():
+            if job.due <= now:
+                job.due = float("inf")
+                self._kill(job, ("timeout", f"the trial took longer than {job.task.timeout_s or 0.0:g} s"))
+
+    def _kill(self, job: _Job, verdict: Verdict) -> None:
+        job.killed_as = job.killed_as or verdict
+        self._launcher.kill(job.task.job_id)
+
+    def _send(self, job: _Job, message: Answer | Assignment) -> None:
+        if job.pipe is not None:
+            with suppress(BrokenPipeError, ConnectionResetError):  # a death shows as an exit
+                job.pipe.send_bytes(encoded(message))
+
+
+def _hang_up(job: _Job) -> None:
+    if job.pipe is not None:
+        job.pipe.close()
+        job.pipe = None
+
+
+def _verdict(job: _Job, code: int | None) -> Verdict:
+    if job.outcome is not None:
+        return job.outcome.state, job.outcome.error
+    if job.killed_as is not None:
+        return job.killed_as
+    if code is None:
+        return "lost", "the process that workers are forked from died"
+    if code >= 0:
+        return "failed", f"the trial's process ended with exit code {code} without returning a metric"
+    name = _signal_name(-code)
+    if name in _KILLED_FROM_OUTSIDE:
+        return "lost", f"the trial's process was killed from outside: {name}"
+    return "failed", f"signal {-code} ({name})"
+
+
+def _signal_name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return "unknown"

@@ -1,0 +1,143 @@
+"""The process of one trial, from the task on its pipe to the outcome on its pipe."""
+
+import atexit
+import faulthandler
+import importlib
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn, cast
+
+from mcp_server.execution._base import TrialTask
+from mcp_server.execution._messages import (
+    Assignment,
+    Outcome,
+    Report,
+    decoded_answer,
+    decoded_assignment,
+    encoded,
+)
+from mcp_server.execution.results import InvalidResultError, checked_result
+from mcp_server.execution.trial import Ask, Trial, TrialPruned
+from mcp_server.processes import adopt_orphans, kill_descendants
+from mcp_server.types import shown
+
+ERROR_LIMIT = 2000
+ORPHANED_EXIT_CODE = 75
+
+Objective = Callable[[Trial], object]
+
+
+def main(pipe: Connection) -> NoReturn:
+    """Run the one task that arrives on `pipe`, in a session of its own, and end this process."""
+    _own_session()
+    try:
+        assignment = decoded_assignment(pipe.recv_bytes())
+    except EOFError:
+        os._exit(ORPHANED_EXIT_CODE)
+    outcome = _outcome(pipe, assignment)
+    with suppress(BrokenPipeError):
+        pipe.send_bytes(encoded(outcome))
+    # The objective may have left threads that would keep the interpreter waiting; its clean-up functions do run.
+    atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does in a forked child
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def run_objective(task: TrialTask, ask: Ask) -> Outcome:
+    """How the objective of `task` ended, whatever it did; tracebacks go to stderr.
+
+    >>> run_objective(TrialTask("j", "math:nonsense", 0, {}, {}, ""), lambda *_: False).error
+    "AttributeError: module 'math' has no attribute 'nonsense'"
+    """
+    try:
+        objective = _loaded(task)
+        result = checked_result(objective(Trial(task.number, task.params, task.payload, ask=ask)))
+    except TrialPruned:
+        return Outcome("pruned")
+    except InvalidResultError as exc:
+        return Outcome("failed", error=str(exc))
+    except SystemExit as exc:
+        return Outcome("failed", error=f"the trial called sys.exit({exc.code}) without returning a metric")
+    except Exception as exc:  # noqa: BLE001 - a trial may raise anything, and every end must be told
+        traceback.print_exc()
+        return Outcome("oom" if _out_of_memory(exc) else "failed", error=_described(exc))
+    return Outcome("completed", result)
+
+
+def _outcome(pipe: Connection, assignment: Assignment) -> Outcome:
+    task = assignment.task
+    try:
+        _redirect_output(Path(task.log_path))
+    except OSError as exc:
+        return Outcome("failed", error=f"the trial's log cannot be written: {exc}")
+    os.environ.update(assignment.environment | task.environment)
+    os.environ["OPTUNA_TRIAL_NUMBER"] = str(task.number)
+    _renew_random_state()
+    outcome = run_objective(task, _asking(pipe))
+    return Outcome(outcome.state, outcome.result, outcome.error, cpu_seconds=sum(os.times()[:4]))
+
+
+def _own_session() -> None:
+    if hasattr(os, "setsid"):
+        with suppress(PermissionError):  # already a leader
+            os.setsid()
+    adopt_orphans()
+    faulthandler.enable(file=2)
+
+
+def _redirect_output(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        # Somebody follows the log live, and a killed process flushes nothing.
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _renew_random_state() -> None:
+    # A fork inherits NumPy's global state: without this every trial of a study would draw the same "random" numbers.
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+
+
+def _asking(pipe: Connection) -> Ask:
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                answers.put(decoded_answer(pipe.recv_bytes()).prune)
+        # The runner is gone, so nobody wants the result: what this trial started must go too.
+        kill_descendants(os.getpid())
+        os._exit(ORPHANED_EXIT_CODE)
+
+    def ask(step: int, value: float, running: float) -> bool:
+        pipe.send_bytes(encoded(Report(step, value, running)))
+        return answers.get()
+
+    threading.Thread(target=listen, name="runner", daemon=True).start()
+    return ask
+
+
+def _loaded(task: TrialTask) -> Objective:
+    sys.path[:0] = [path for path in task.python_path if path not in sys.path]
+    module, _, name = task.objective.partition(":")
+    return cast("Objective", getattr(importlib.import_module(module), name))
+
+
+def _out_of_memory(exc: Exception) -> bool:
+    # torch.cuda.OutOfMemoryError is a RuntimeError.
+    return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
+
+
+def _described(exc: Exception) -> str:
+    return shown(" ".join(f"{type(exc).__name__}: {exc}".removesuffix(": ").split()), ERROR_LIMIT)

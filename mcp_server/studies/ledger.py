@@ -173,7 +173,7 @@ class Ledger:
             )
             self._set_elapsed(connection, elapsed_s)
             best = self._best_value(connection)
-            enqueue(connection, self.projection.trial(attempt, state, ended, best, now, cost))
+            enqueue(connection, self.projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))
         return state, value
 
     def end(self, state: StudyState, reason: str | None, elapsed_s: float, error: str | None = None) -> None:
@@ -204,7 +204,7 @@ class Ledger:
     def use(self, elapsed_s: float) -> Use:
         """What the study has used."""
         with self._store.read() as connection:
-            counts = dict(
+            counts: dict[str, int] = dict(
                 connection.execute(
                     select(trials.c.state, func.count())
                     .where(trials.c.study_id == self.study_id)

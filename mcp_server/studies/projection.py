@@ -62,7 +62,7 @@ class Projection:
         )
 
     def trial(
-        self, attempt: Attempt, state: TrialState, ended: Ended, best: float | None, now: float, cost_usd: float
+        self, attempt: Attempt, state: TrialState, ended: Ended, *, best: float | None, now: float, cost_usd: float
     ) -> TrialRecord:
         """The child run of a trial that is over."""
         result = ended.result if state == "complete" else None

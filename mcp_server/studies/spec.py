@@ -9,7 +9,7 @@ from mcp_server.data.spec import DataSpec
 from mcp_server.studies.pruners import Median, Pruner
 from mcp_server.studies.samplers import TPE, Sampler
 from mcp_server.studies.space import SearchSpace
-from mcp_server.types import Direction, Name, Params, Seconds, shown
+from mcp_server.types import Direction, JsonObject, Name, Params, Seconds, shown
 
 _SPACE_HELP = (
     'Replaces the default space, e.g. {"C": {"low": 1e-3, "high": 100, "log": true}, "gamma": ["scale", "auto"]}. '
@@ -66,7 +66,7 @@ class PlanSpec(DataSpec, SearchOptions):
     """A study without a name yet."""
 
 
-class StudySpec(DataSpec, SearchOptions, Identity):
+class StudySpec(PlanSpec, Identity):
     """A hyperparameter study of one table."""
 
 
@@ -85,7 +85,7 @@ class StudyDefinition(_Model):
 
     spec: CallableStudySpec | StudySpec
     objective: str
-    payload: dict[str, str | bool | int | float | Params | None]
+    payload: JsonObject
     space: SearchSpace
     metric: str
     direction: Direction

@@ -1,0 +1,148 @@
+"""From what a caller asked to what a runner needs: questions about data, estimators and metrics end here."""
+
+from mcp_server.data.spec import PreparedData
+from mcp_server.distributions import Categorical, Distribution
+from mcp_server.errors import InvalidRequestError
+from mcp_server.studies.samplers import GridSearch
+from mcp_server.studies.space import SearchSpace
+from mcp_server.studies.spec import CallableStudySpec, PlanSpec, StudyDefinition, StudySpec, did_you_mean
+from mcp_server.training import metrics
+from mcp_server.training.estimators import AUTO, baseline_params, parameter_names, resolve_estimator, search_space
+from mcp_server.types import Params, shown
+
+CROSS_VALIDATE = "mcp_server.training.objective:cross_validate"
+PRELOAD = ["mcp_server.training.objective", "mcp_server.training.preload"]
+PARALLEL_PER_CORE = 4
+
+
+def define(spec: StudySpec, data: PreparedData) -> StudyDefinition:
+    """The definition of a study on prepared data.
+
+    Raises:
+        InvalidRequestError: If the estimator, the metric, a parameter or the space does not fit the data or each other.
+    """
+    estimator = resolve_estimator(spec.estimator, data.task)
+    metric = (
+        metrics.resolve(spec.metric, data.task, len(data.classes))
+        if spec.metric
+        else metrics.default_metric(data.task, len(data.classes))
+    )
+    space = _space(spec, estimator, data)
+    baseline = baseline_params(estimator, data.task, list(space.root)) if spec.baseline else None
+    if isinstance(spec.sampler, GridSearch):
+        space.grid()
+    return StudyDefinition(
+        spec=spec,
+        objective=CROSS_VALIDATE,
+        payload={
+            "folder": data.folder,
+            "estimator": estimator,
+            "fixed": {**spec.fixed},
+            "metric": metric.name,
+            "seed": spec.seed,
+        },
+        space=space,
+        metric=metric.name,
+        direction=metric.direction,
+        baseline=None if baseline is None else _without(baseline, spec.fixed),
+        preload=PRELOAD,
+        warnings=[*data.warnings, *space.warnings()],
+    )
+
+
+def define_callable(spec: CallableStudySpec) -> StudyDefinition:
+    """The definition of a study of a Python function.
+
+    Raises:
+        InvalidRequestError: If it has no search space.
+    """
+    if spec.search_space is None or not spec.search_space.root:
+        raise InvalidRequestError("A study of a function needs a search_space.", hint="Name at least one parameter.")
+    if isinstance(spec.sampler, GridSearch):
+        spec.search_space.grid()
+    return StudyDefinition(
+        spec=spec,
+        objective=spec.objective,
+        payload={**spec.payload},
+        space=spec.search_space,
+        metric=spec.metric or "value",
+        direction=spec.direction,
+        python_path=spec.python_path,
+        preload=spec.preload,
+        warnings=spec.search_space.warnings(),
+    )
+
+
+def check_parallel(parallel: int | None, cores: int, *, force: bool) -> None:
+    """Refuse more trials at a time than the machine has cores, unless forced, and absurd numbers always.
+
+    Raises:
+        InvalidRequestError: With the computed limit.
+    """
+    if parallel is None or parallel <= cores:
+        return
+    if parallel > cores * PARALLEL_PER_CORE:
+        raise InvalidRequestError(
+            f"parallel is {parallel}; on {cores} cores the limit is {cores * PARALLEL_PER_CORE}.",
+            hint=f"Use 1 to {cores}.",
+        )
+    if not force:
+        raise InvalidRequestError(
+            f"parallel is {parallel}, but there are {cores} cores: trials would slow each other down.",
+            hint=f"Use 1 to {cores}, or pass force=true.",
+        )
+
+
+def changes(spec: PlanSpec, earlier: PlanSpec, earlier_space: SearchSpace) -> list[str]:
+    """How `spec` differs from the study it would resume, in the fields the caller set; limits may change."""
+    free = {"n_trials", "timeout_s", "trial_timeout_s", "parallel", "cost_budget_usd", "epochs_max", "study_name"}
+    found = []
+    for name in sorted(spec.model_fields_set - free):
+        mine, theirs = getattr(spec, name), getattr(earlier, name, None)
+        if name == "search_space" and mine is not None:
+            found += [f"search_space {difference}" for difference in earlier_space.differences(mine)]
+        elif mine != theirs:
+            found.append(f"{name}: {shown(_plain(theirs))} -> {shown(_plain(mine))}")
+    return found
+
+
+def _plain(value: object) -> object:
+    return getattr(value, "type", value)
+
+
+def _space(spec: StudySpec, estimator: str, data: PreparedData) -> SearchSpace:
+    default = search_space(estimator, data.task, data.n_rows - data.n_sealed, len(data.columns))
+    known = parameter_names(estimator, data.task)
+    for name in (*spec.fixed, *(spec.search_space.root if spec.search_space else ())):
+        if name not in known:
+            raise InvalidRequestError(
+                f"{estimator} has no parameter {shown(name)!r}.", hint=did_you_mean(name, sorted(known)).capitalize()
+            )
+    if spec.search_space is None:
+        entries = default
+    elif estimator == AUTO:
+        entries = _narrowed(default, spec.search_space)
+    else:
+        entries = dict(spec.search_space.root)
+    entries = {name: entry for name, entry in entries.items() if name not in spec.fixed}
+    if not entries:
+        raise InvalidRequestError("Nothing is left to search.", hint="Fix fewer parameters, or give a search_space.")
+    return SearchSpace(entries)
+
+
+def _narrowed(default: dict[str, Distribution], asked: SearchSpace) -> dict[str, Distribution]:
+    """The default space over families with the asked entries in place of the default ones."""
+    families = asked.root.get("estimator")
+    kept = {
+        name: entry
+        for name, entry in default.items()
+        if not isinstance(families, Categorical) or "." not in name or name.split(".")[0] in families.choices
+    }
+    for name, entry in asked.root.items():
+        when = {} if name == "estimator" or entry.when else {"estimator": [name.split(".")[0]]}
+        kept[name] = entry.model_copy(update={"when": when}) if when else entry
+    return kept
+
+
+def _without(params: Params, fixed: Params) -> Params:
+    return {name: value for name, value in params.items() if name not in fixed}

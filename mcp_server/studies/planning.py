@@ -1,0 +1,157 @@
+"""Plans: what a study would do and take, kept so that `start` can refer to one."""
+
+import math
+import secrets
+import time
+
+from sqlalchemy import insert, select
+
+from mcp_server.data.spec import PreparedData
+from mcp_server.distributions import Categorical, Distribution, Fixed
+from mcp_server.errors import InvalidRequestError, NotFoundError
+from mcp_server.settings import Settings
+from mcp_server.store import Store
+from mcp_server.store.schema import plans
+from mcp_server.studies.analyst import Analyst
+from mcp_server.studies.definition import define
+from mcp_server.studies.placement import capacity
+from mcp_server.studies.spec import PlanSpec, StudyDefinition, StudySpec
+from mcp_server.studies.summary import PlanSummary, Table
+from mcp_server.training.estimators import AUTO
+from mcp_server.types import Scalar, shown
+
+
+class Planner:
+    """Makes plans and finds them again."""
+
+    def __init__(self, store: Store, settings: Settings, analyst: Analyst) -> None:
+        self._store = store
+        self._settings = settings
+        self._analyst = analyst
+
+    def plan(self, spec: PlanSpec, owner: str) -> PlanSummary:
+        """The plan, after a short measurement on a sample of the data.
+
+        Raises:
+            InvalidRequestError: If data or target is missing, or something does not fit.
+        """
+        if spec.data is None or spec.target is None:
+            raise InvalidRequestError(
+                "A plan needs data and target.", hint='For example data="churn.csv", target="churn".'
+            )
+        study = StudySpec(study_name="plan", **_given(spec))
+        data = self._analyst.prepare(study)
+        definition = define(study, data)
+        families = _families(definition)
+        estimate = self._analyst.estimate(data.folder, families, definition.metric)
+        plan_id = f"p-{secrets.token_hex(4)}"
+        with self._store.write() as connection:
+            kept = spec.model_dump(mode="json", exclude_unset=True)
+            connection.execute(insert(plans).values(id=plan_id, owner=owner, spec=kept, created_at=time.time()))
+        parallel = spec.parallel or capacity(self._settings)
+        n_trials = self._n_trials(definition)
+        rounds = math.ceil(n_trials / parallel)
+        total = [_rounded(seconds * rounds) for seconds in (estimate.low, estimate.median, estimate.high)]
+        threads = max(1, capacity(self._settings) // parallel)
+        cost = estimate.median * n_trials * threads * self._settings.usd_per_cpu_hour / 3600
+        return PlanSummary(
+            plan_id=plan_id,
+            message=_sentence(definition, data, families, n_trials, total, parallel, cost),
+            task=data.task,
+            target=data.target,
+            metric=definition.metric,
+            direction=definition.direction,
+            n_rows=data.n_rows,
+            n_sealed=data.n_sealed,
+            validation=_validation(data),
+            estimators=families,
+            parameters=_parameters(definition),
+            n_trials=n_trials,
+            parallel=parallel,
+            seconds_per_trial=_rounded(estimate.median),
+            estimated_s=total,
+            estimated_cost_usd=round(cost, 4),
+            notes=data.notes or None,
+            warnings=definition.warnings or None,
+            next_step=f'start_automl_study(study_name=..., plan_id="{plan_id}")',
+        )
+
+    def apply(self, plan_id: str, spec: StudySpec) -> StudySpec:
+        """The planned study under the name of `spec`; what `spec` sets itself goes first.
+
+        Raises:
+            NotFoundError: If there is no such plan.
+        """
+        with self._store.read() as connection:
+            planned = connection.scalar(select(plans.c.spec).where(plans.c.id == plan_id))
+        if planned is None:
+            raise NotFoundError(f"There is no plan {shown(plan_id)!r}.", hint="Make one with plan_automl_study.")
+        return StudySpec.model_validate({**planned, **_given(spec)})
+
+    def _n_trials(self, definition: StudyDefinition) -> int:
+        size = definition.spec.sampler.size(definition.space)
+        if size is None:
+            return definition.spec.n_trials
+        return min(definition.spec.n_trials, size + (definition.baseline is not None))
+
+
+def _given(spec: PlanSpec) -> dict[str, object]:
+    return {name: getattr(spec, name) for name in spec.model_fields_set if name in StudySpec.model_fields}
+
+
+def _families(definition: StudyDefinition) -> list[str]:
+    chosen = definition.space.root.get("estimator")
+    estimator = str(definition.payload["estimator"])
+    if estimator != AUTO:
+        return [estimator]
+    if isinstance(chosen, Fixed):
+        return [str(chosen.value)]
+    return [str(choice) for choice in chosen.choices] if isinstance(chosen, Categorical) else [estimator]
+
+
+def _validation(data: PreparedData) -> str:
+    return {
+        "kfold": f"{data.n_folds}-fold cross-validation",
+        "time": f"{data.n_folds} later blocks in time",
+        "holdout": "the given validation table",
+    }[data.fold_kind]
+
+
+def _sentence(  # noqa: PLR0917 - the facts of one sentence
+    definition: StudyDefinition,
+    data: PreparedData,
+    families: list[str],
+    n_trials: int,
+    total: list[float],
+    parallel: int,
+    cost: float,
+) -> str:
+    verb = "Classify" if data.task == "classification" else "Predict"
+    sealed = f"{data.n_sealed:,} rows sealed for a final test" if data.n_sealed else "no rows sealed for a final test"
+    return (
+        f"{verb} {data.target} from {len(data.columns)} columns and {data.n_rows:,} rows by {definition.metric}, "
+        f"{_validation(data)}, {sealed}. {n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
+        f"about {_duration(total[1])} ({_duration(total[0])} to {_duration(total[2])}), ${cost:.2f}. "
+        "Nothing leaves this computer."
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"  # noqa: PLR2004 - where minutes read better
+
+
+def _rounded(seconds: float) -> float:
+    return float(f"{seconds:.2g}")
+
+
+def _parameters(definition: StudyDefinition) -> Table:
+    rows: list[list[Scalar]] = [[name, _range(entry)] for name, entry in definition.space.root.items()]
+    return Table(columns=["parameter", "range"], rows=rows)
+
+
+def _range(entry: Distribution) -> str:
+    if isinstance(entry, Fixed):
+        return str(entry.value)
+    if isinstance(entry, Categorical):
+        return " | ".join(str(choice) for choice in entry.choices[:12]) + (" | ..." if len(entry.choices) > 12 else "")  # noqa: PLR2004
+    return f"{entry.low:g}..{entry.high:g}" + (" log" if entry.log else "")

@@ -1,0 +1,315 @@
+"""Plan, start, control and read studies: what tools, the command line and Python callers share."""
+
+import time
+import unicodedata
+import uuid
+from collections.abc import Callable
+from typing import Any, cast
+
+import structlog
+from sqlalchemy import Connection, Row, exists, insert, or_, select, update
+
+from mcp_server.data.spec import DataSpec, PreparedData
+from mcp_server.errors import ConflictError, InvalidRequestError, StudyExistsError, StudyFinishedError
+from mcp_server.settings import Settings
+from mcp_server.store import Store
+from mcp_server.store.schema import commands, studies
+from mcp_server.studies.analyst import Analyst
+from mcp_server.studies.definition import changes, check_parallel, define, define_callable
+from mcp_server.studies.placement import capacity, runner_lock, spawn_runner
+from mcp_server.studies.planning import Planner
+from mcp_server.studies.reading import StudyReader, find
+from mcp_server.studies.spec import Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
+from mcp_server.studies.summary import PlanSummary, StudyStatus
+from mcp_server.types import ENDED_STATES, JsonObject, StudyState, shown
+
+Progress = Callable[[float, float | None, str], None]
+
+WAIT_LIMIT_S = 45.0
+POLL_S = 0.2
+PROGRESS_EVERY_S = 5.0
+
+log = structlog.get_logger()
+
+
+def _silent(done: float, total: float | None, message: str) -> None:
+    """Progress that nobody asked for."""
+
+
+class Studies:
+    """The studies of one workspace. Safe to share between threads."""
+
+    def __init__(self, store: Store, settings: Settings, analyst: Analyst, backend: str) -> None:
+        self._store = store
+        self._settings = settings
+        self._analyst = analyst
+        self._planner = Planner(store, settings, analyst)
+        self.read = StudyReader(store, backend)
+
+    def plan(self, spec: PlanSpec, owner: str) -> PlanSummary:
+        """What a study of this kind would do and take; nothing runs.
+
+        Raises:
+            DataError: If the data cannot be used.
+            InvalidRequestError: If the estimator, the metric or the space does not fit.
+        """
+        return self._planner.plan(spec, owner)
+
+    def start(
+        self,
+        spec: StudySpec,
+        owner: str,
+        *,
+        plan_id: str | None = None,
+        idempotency_key: str | None = None,
+        force: bool = False,
+    ) -> StudyStatus:
+        """The study's status after it was created, or resumed up to `spec.n_trials` trials in total.
+
+        Nothing is created unless everything is valid. The same `idempotency_key` gives the same study.
+
+        Raises:
+            StudyExistsError: If a study of this name exists and the request does not continue it.
+            DataError: If the data cannot be used.
+            InvalidRequestError: If the request contradicts itself or the data.
+        """
+        if plan_id is not None:
+            spec = self._planner.apply(plan_id, spec)
+        check_parallel(spec.parallel, capacity(self._settings), force=force)
+        with self._store.read() as connection:
+            repeated = self._same_request(connection, idempotency_key)
+            existing = self._existing(connection, spec.study_name)
+        if repeated is not None:
+            return self.read.status(repeated)
+        if existing is not None:
+            return self._resume_to(existing, spec)
+        return self._create(spec, owner, idempotency_key)
+
+    def _same_request(self, connection: Connection, key: str | None) -> str | None:
+        if key is None:
+            return None
+        return cast("str | None", connection.scalar(select(studies.c.name).where(studies.c.idempotency_key == key)))
+
+    def _existing(self, connection: Connection, name: str) -> Row[Any] | None:
+        row = connection.execute(select(studies).where(studies.c.name_key == name_key(name))).one_or_none()
+        if row is not None and row.name != name:
+            raise StudyExistsError(
+                f"{shown(name)!r} differs from the study {row.name!r} only by case.", hint="Choose another name."
+            )
+        return row
+
+    def _create(self, spec: StudySpec, owner: str, idempotency_key: str | None) -> StudyStatus:
+        definition, data = self._defined(spec)
+        study_id = uuid.uuid4().hex
+        row = {
+            "id": study_id,
+            "name": spec.study_name,
+            "name_key": name_key(spec.study_name),
+            "owner": owner,
+            "idempotency_key": idempotency_key,
+            "spec": definition.model_dump(mode="json"),
+            "dataset": data.model_dump(mode="json") if data else None,
+            "direction": definition.direction,
+            "metric": definition.metric,
+            "n_trials": spec.n_trials,
+            "timeout_s": spec.timeout_s,
+            "desired": "run",
+            "state": "queued",
+            "elapsed_s": 0.0,
+            "created_at": time.time(),
+        }
+        with self._store.write(durable=True) as connection:
+            # Two servers may have come this far with the same request: the second one gets the first one's study.
+            repeated = self._same_request(connection, idempotency_key)
+            if repeated is None and self._existing(connection, spec.study_name) is not None:
+                raise StudyExistsError(f"Study {spec.study_name!r} was created a moment ago.", hint="Ask its status.")
+            if repeated is None:
+                connection.execute(insert(studies).values(row))
+        if repeated is None:
+            spawn_runner(self._settings.workspace, study_id)
+            log.info("study created", study=study_id, name=spec.study_name, owner=owner)
+        return self.read.status(repeated or spec.study_name)
+
+    def _defined(self, spec: StudySpec) -> tuple[StudyDefinition, PreparedData | None]:
+        if isinstance(spec, CallableStudySpec):
+            return define_callable(spec), None
+        data = self._prepared(spec)
+        return define(spec, data), data
+
+    def _prepared(self, spec: DataSpec) -> PreparedData:
+        if spec.data is None or spec.target is None:
+            missing = "data" if spec.data is None else "target"
+            raise InvalidRequestError(
+                f"{missing} is missing.", hint='For example data="churn.csv", target="churn"; or pass a plan_id.'
+            )
+        return self._analyst.prepare(spec)
+
+    def _resume_to(self, row: Row[Any], spec: StudySpec) -> StudyStatus:
+        earlier = StudyDefinition.model_validate(row.spec)
+        found = changes(spec, earlier.spec, earlier.space)
+        digest = row.dataset["digest"] if row.dataset else None
+        if not found and digest is not None and self._prepared(earlier.spec).digest != digest:
+            found = ["data: the file has changed since the study began"]
+        if found:
+            raise StudyExistsError(
+                f"Study {row.name!r} exists ({row.state}) and differs: {'; '.join(found)}.",
+                hint="Leave those arguments out to continue it, or choose another study_name.",
+            )
+        if spec.n_trials <= row.n_trials:
+            raise StudyExistsError(
+                f"Study {row.name!r} exists ({row.state}, {row.n_trials} trials in total).",
+                hint=f"Pass n_trials > {row.n_trials} to continue it, or choose another study_name.",
+            )
+        return self._extend(row, spec.n_trials, spec.timeout_s)
+
+    def wait(self, name: str, wait_s: float, progress: Progress = _silent) -> None:
+        """Return when nothing will happen to the study by itself, or after `wait_s` seconds."""
+        until = time.monotonic() + min(wait_s, WAIT_LIMIT_S)
+        told = 0.0
+        while not self.read.ended(name) and time.monotonic() < until:
+            if time.monotonic() - told >= PROGRESS_EVERY_S:
+                told = time.monotonic()
+                status = self.read.status(name)
+                done = status.n_complete + status.n_pruned + status.n_failed
+                best = "" if status.best_value is None else f", best {status.metric} {status.best_value:.4g}"
+                progress(done, status.n_trials, f"trial {done}/{status.n_trials}{best}")
+            time.sleep(POLL_S)
+
+    def settle(self, name: str, wait_s: float, progress: Progress = _silent) -> None:
+        """Return when the study is at rest and its commands are done, or after `wait_s` seconds.
+
+        Raises:
+            ConflictError: If the latest command could not be carried out.
+        """
+        until = time.monotonic() + min(wait_s, WAIT_LIMIT_S)
+        self.wait(name, wait_s, progress)
+        while self.busy(name) and time.monotonic() < until:
+            time.sleep(POLL_S)
+        if not self.busy(name) and (error := self.command_error(name)):
+            raise ConflictError(f"The last command of study {name!r} failed: {error}.", hint="Read its status.")
+
+    def control(
+        self, name: str, action: Action, owner: str, *, n_trials: int | None = None, timeout_s: float | None = None
+    ) -> StudyStatus:
+        """The study's status after it was told to pause, resume, stop, extend or test its winner.
+
+        Raises:
+            StudyNotFoundError: If there is no such study.
+            StudyFinishedError: If it has ended, for what only a running study can do.
+            InvalidRequestError: If `n_trials` is missing or is not more than now.
+        """
+        with self._store.read() as connection:
+            row = find(connection, name)
+        match action:
+            case "pause" | "stop":
+                self._halt(row, action)
+            case "resume":
+                self._resume(row)
+            case "extend":
+                self._extend(row, n_trials, timeout_s)
+            case "final_test":
+                self._request_final_test(row, owner)
+        return self.read.status(name)
+
+    def _halt(self, row: Row[Any], action: str) -> None:
+        if row.state in ENDED_STATES:
+            raise StudyFinishedError(
+                f"Study {row.name!r} has ended already ({row.state}).", hint="Nothing is running; read its status."
+            )
+        desired = {"pause": "pause", "stop": "stop"}[action]
+        with self._store.write() as connection:
+            connection.execute(update(studies).where(studies.c.id == row.id).values(desired=desired))
+            if row.state == "paused" and action == "stop":
+                connection.execute(
+                    update(studies)
+                    .where(studies.c.id == row.id)
+                    .values(state="stopped", stop_reason="user", ended_at=time.time())
+                )
+        if row.state == "queued":
+            spawn_runner(self._settings.workspace, row.id)
+
+    def _resume(self, row: Row[Any]) -> None:
+        if row.state == "finished":
+            raise StudyFinishedError(
+                f"Study {row.name!r} has finished its {row.n_trials} trials.",
+                hint='Use action="extend" with a larger n_trials.',
+            )
+        if row.state in {"queued", "running"} and row.desired == "run":
+            raise ConflictError(f"Study {row.name!r} is {row.state} already.", hint="Read its status.")
+        self._run(row.id, {})
+
+    def _extend(self, row: Row[Any], n_trials: int | None, timeout_s: float | None) -> StudyStatus:
+        if n_trials is None or n_trials <= row.n_trials:
+            raise InvalidRequestError(
+                f"extend needs n_trials above the present total of {row.n_trials}"
+                + ("." if n_trials is None else f", got {n_trials}."),
+                hint=f"n_trials is the new total, e.g. {row.n_trials * 2}.",
+            )
+        values: JsonObject = {"n_trials": n_trials}
+        if timeout_s is not None:
+            values["timeout_s"] = timeout_s
+        self._run(row.id, values)
+        return self.read.status(row.name)
+
+    def _run(self, study_id: str, values: JsonObject) -> None:
+        with self._store.write(durable=True) as connection:
+            state = connection.scalar(select(studies.c.state).where(studies.c.id == study_id))
+            queued = {"state": "queued"} if state not in {"queued", "running"} else {}
+            connection.execute(
+                update(studies).where(studies.c.id == study_id).values(desired="run", **queued, **values)
+            )
+        spawn_runner(self._settings.workspace, study_id)
+
+    def _request_final_test(self, row: Row[Any], owner: str) -> None:
+        if row.state not in ENDED_STATES and row.state != "paused":
+            raise ConflictError(
+                f"Study {row.name!r} is {row.state}: its winner is not known yet.",
+                hint="Test it when the study has ended.",
+            )
+        if not row.dataset or not row.dataset["n_sealed"]:
+            raise InvalidRequestError(
+                f"Study {row.name!r} has no sealed test rows.", hint="Start one with test_size > 0, e.g. 0.2."
+            )
+        with self._store.write(durable=True) as connection:
+            connection.execute(
+                insert(commands).values(
+                    study_id=row.id, action="final_test", arguments={}, owner=owner, created_at=time.time()
+                )
+            )
+        spawn_runner(self._settings.workspace, row.id)
+
+    def command_error(self, name: str) -> str | None:
+        """Why the study's latest command failed, None when it did not."""
+        with self._store.read() as connection:
+            row = find(connection, name)
+            return connection.scalar(
+                select(commands.c.error).where(commands.c.study_id == row.id).order_by(commands.c.id.desc()).limit(1)
+            )
+
+    def busy(self, name: str) -> bool:
+        """Whether the study has a command that is not done."""
+        with self._store.read() as connection:
+            row = find(connection, name)
+            open_command = exists().where(commands.c.study_id == row.id, commands.c.done_at.is_(None))
+            return bool(connection.scalar(select(open_command)))
+
+    def revive(self) -> list[str]:
+        """The names of studies that were given a new runner: they had work to do and nobody did it."""
+        waiting = exists().where(commands.c.study_id == studies.c.id, commands.c.done_at.is_(None))
+        unfinished: list[StudyState] = ["queued", "running"]
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(studies.c.id, studies.c.name).where(or_(studies.c.state.in_(unfinished), waiting))
+            ).all()
+        revived = []
+        for study_id, name in rows:
+            if runner_lock(self._settings.workspace, study_id).is_free():
+                spawn_runner(self._settings.workspace, study_id)
+                revived.append(name)
+                log.info("study revived", study=study_id, name=name)
+        return revived
+
+
+def name_key(name: str) -> str:
+    """What two names share when they are the same but for case or composition."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,0 +1,164 @@
+"""What a caller gets back about studies."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcp_server.tracking.outbox import TrackingStatus
+from mcp_server.types import AttemptState, Direction, JsonObject, Params, Scalar, StudyState, TrialState
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class FinalTest(_Model):
+    """The best trial's score on the sealed rows, which the search never saw."""
+
+    trial: int
+    value: float | None = None
+    low: float | None = Field(default=None, description="Lower end of the 95 % bootstrap interval.")
+    high: float | None = None
+    reads: int = Field(description="How often the sealed rows have been read; only the first read is unbiased.")
+
+
+class BaselineComparison(_Model):
+    """The best trial against trial 0, the estimator's defaults, on the same folds."""
+
+    value: float
+    difference: float = Field(description="Best minus baseline in the metric's own unit.")
+    standard_error: float | None = Field(
+        default=None, description="Of the difference, corrected for overlapping folds (Nadeau and Bengio 2003)."
+    )
+    verdict: str
+
+
+class StudyStatus(_Model):
+    """Where a study stands, in a few hundred tokens."""
+
+    study_name: str
+    state: StudyState
+    message: str
+    n_trials: int
+    n_complete: int
+    n_pruned: int
+    n_failed: int
+    n_running: int
+    metric: str
+    direction: Direction
+    best_value: float | None = None
+    best_std: float | None = None
+    best_params: Params | None = None
+    best_trial: int | None = None
+    baseline: BaselineComparison | None = None
+    trend: str | None = Field(default=None, description="Best so far over time, as a sparkline.")
+    stop_reason: str | None = None
+    error: str | None = None
+    failures: dict[str, int] | None = Field(default=None, description="Failed trials by cause.")
+    elapsed_s: float
+    cost_usd: float
+    sampler: JsonObject
+    pruner: str
+    final_test: FinalTest | None = None
+    tracking: TrackingStatus
+    warnings: list[str] | None = None
+    next_step: str | None = None
+    config: JsonObject | None = None
+
+
+class Table(_Model):
+    """Rows of equal length under named columns."""
+
+    columns: list[str]
+    rows: list[list[Scalar]]
+
+
+class StudyList(_Model):
+    """The studies of a workspace, newest first."""
+
+    total: int
+    studies: Table
+    next_cursor: str | None = None
+    message: str | None = None
+
+
+class TrialTable(_Model):
+    """The best trials of a study, side by side."""
+
+    study_name: str
+    metric: str
+    direction: Direction
+    trials: Table
+    n_complete: int
+    message: str | None = None
+
+
+class BestParams(_Model):
+    """The winner, and a block that a training job takes unchanged."""
+
+    study_name: str
+    state: StudyState
+    trial: int
+    metric: str
+    value: float
+    std: float | None = None
+    folds: list[float] | None = None
+    training: JsonObject = Field(description="Pass this on unchanged to train once with these parameters.")
+    baseline: BaselineComparison | None = None
+    final_test: FinalTest | None = None
+    message: str
+
+
+class PlanSummary(_Model):
+    """What a study would do, with what it takes, before anything runs."""
+
+    plan_id: str
+    message: str
+    task: str
+    target: str
+    metric: str
+    direction: Direction
+    n_rows: int
+    n_sealed: int
+    validation: str
+    estimators: list[str]
+    parameters: Table
+    n_trials: int
+    parallel: int
+    seconds_per_trial: float
+    estimated_s: list[float] = Field(description="Low, likely and high total seconds.")
+    estimated_cost_usd: float
+    notes: list[str] | None = None
+    warnings: list[str] | None = None
+    next_step: str
+
+
+class TrialSummary(_Model):
+    """One trial as stored."""
+
+    number: int
+    state: TrialState
+    source: str
+    params: Params
+    value: float | None = None
+    std: float | None = None
+    folds: list[float] | None = None
+    metrics: dict[str, float] | None = None
+    error: str | None = None
+    cause: str | None = None
+    started_at: float
+    ended_at: float | None = None
+
+
+class JobSummary(_Model):
+    """One attempt at a trial: the unit that runs in a process of its own."""
+
+    job_id: str
+    study_name: str
+    trial: int
+    attempt: int
+    state: AttemptState
+    log_path: str
+    error: str | None = None
+    started_at: float
+    ended_at: float | None = None
+    seconds: float
+    cost_usd: float

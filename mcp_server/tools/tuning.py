@@ -1,0 +1,145 @@
+"""Tools that look at data, plan, run and read studies."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcp_server.access import Permission
+from mcp_server.data.profile import DatasetProfile
+from mcp_server.studies.spec import Action, PlanSpec, StudySpec
+from mcp_server.studies.summary import BestParams, PlanSummary, StudyList, StudyStatus, TrialTable
+from mcp_server.tools._toolset import Call, Toolset
+from mcp_server.types import Name, Seconds
+
+toolset = Toolset("tuning", default=True)
+
+StudyName = Annotated[Name, Field(description="Name of an existing study.")]
+Wait = Annotated[
+    float,
+    Field(ge=0, le=45, allow_inf_nan=False, description="Wait up to this many seconds for the study to end."),
+]
+
+
+class StartSpec(StudySpec):
+    """A study to start, or to continue."""
+
+    plan_id: str | None = Field(default=None, max_length=40, description="Start what plan_automl_study planned.")
+    wait_s: Wait = 0.0
+    idempotency_key: str | None = Field(
+        default=None, min_length=1, max_length=200, description="The same key never starts a second study."
+    )
+    force: bool = Field(default=False, description="Allow more parallel trials than cores.")
+
+
+@toolset.tool(Permission.READ, title="Inspect a data set")
+def inspect_dataset(
+    call: Call,
+    data: Annotated[str, Field(max_length=4096, description="Path of a CSV, TSV or Parquet file, or sklearn:<name>.")],
+    target: Annotated[str | None, Field(max_length=500, description="Column to predict, if known.")] = None,
+) -> DatasetProfile:
+    """Look at a table before tuning: columns, missing values, likely targets, class balance, and what would spoil a model.
+
+    Columns that give the answer away, identifiers and duplicates are named in plain sentences; pass them as `drop`.
+    """
+    return call.workspace.inspect(data, target)
+
+
+@toolset.tool(Permission.PLAN, title="Plan a tuning study")
+def plan_automl_study(call: Call, spec: PlanSpec) -> PlanSummary:
+    """Plan a hyperparameter study on a table: models, search space, validation, time and cost. Nothing is started.
+
+    Start it with start_automl_study and the plan_id of the answer.
+    """
+    return call.workspace.studies.plan(spec, call.principal.name)
+
+
+@toolset.tool(Permission.TUNE, title="Start a tuning study", idempotent=True)
+def start_automl_study(call: Call, spec: StartSpec) -> StudyStatus:
+    """Optimize hyperparameters in the background: find the best model and parameters for a table, or resume a study.
+
+    Answers at once while trials run in parallel processes that survive disconnects. Give data and target, or a
+    plan_id. To resume a study with N total trials, pass its name and a larger n_trials. Trial 0 is the baseline.
+    """
+    own = {name: getattr(spec, name) for name in spec.model_fields_set if name in StudySpec.model_fields}
+    studies = call.workspace.studies
+    status = studies.start(
+        StudySpec(**own),
+        call.principal.name,
+        plan_id=spec.plan_id,
+        idempotency_key=spec.idempotency_key,
+        force=spec.force,
+    )
+    if not spec.wait_s:
+        return status
+    studies.wait(spec.study_name, spec.wait_s, call.progress)
+    return studies.read.status(spec.study_name)
+
+
+@toolset.tool(Permission.READ, title="Status of a tuning study")
+def get_automl_study_status(
+    call: Call,
+    study_name: StudyName,
+    wait_s: Wait = 0.0,
+    detail: Annotated[
+        Literal["digest", "full"], Field(description="full adds the whole configuration of the study.")
+    ] = "digest",
+) -> StudyStatus:
+    """How a study is going: trials done, best value with its noise, best parameters, cost, and what to do next."""
+    studies = call.workspace.studies
+    if wait_s:
+        studies.wait(study_name, wait_s, call.progress)
+    return studies.read.status(study_name, full=detail == "full")
+
+
+@toolset.tool(Permission.READ, title="List tuning studies")
+def list_automl_studies(
+    call: Call,
+    limit: Annotated[int, Field(ge=1, le=100, description="Studies per page.")] = 20,
+    cursor: Annotated[str | None, Field(max_length=100, description="next_cursor of the previous page.")] = None,
+) -> StudyList:
+    """All studies, newest first, with their trial counts and best values."""
+    return call.workspace.studies.read.page(limit, cursor)
+
+
+class ControlSpec(BaseModel):
+    """What to tell a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study_name: StudyName
+    action: Action = Field(
+        description="pause lets running trials end; stop ends them; resume goes on; extend raises n_trials; "
+        "final_test scores the winner on the sealed rows (do this once, at the end)."
+    )
+    n_trials: int | None = Field(default=None, ge=1, le=100_000, description="New total, for extend.")
+    timeout_s: Seconds | None = Field(default=None, description="New limit of running seconds, for extend.")
+    wait_s: Wait = 0.0
+
+
+@toolset.tool(Permission.TUNE, title="Control a tuning study")
+def control_automl_study(call: Call, spec: ControlSpec) -> StudyStatus:
+    """Pause, resume, stop or extend a study, or test its winner on the rows that were sealed at the start."""
+    studies = call.workspace.studies
+    status = studies.control(
+        spec.study_name, spec.action, call.principal.name, n_trials=spec.n_trials, timeout_s=spec.timeout_s
+    )
+    if not spec.wait_s:
+        return status
+    studies.settle(spec.study_name, spec.wait_s, call.progress)
+    return studies.read.status(spec.study_name)
+
+
+@toolset.tool(Permission.READ, title="Compare the best trials")
+def compare_automl_trials(
+    call: Call,
+    study_name: StudyName,
+    top_k: Annotated[int, Field(ge=1, le=100, description="How many of the best trials.")] = 5,
+) -> TrialTable:
+    """The best trials of a study side by side: value, spread over the folds, and parameters."""
+    return call.workspace.studies.read.compare(study_name, top_k)
+
+
+@toolset.tool(Permission.READ, title="Best parameters of a study")
+def get_automl_best_params(call: Call, study_name: StudyName) -> BestParams:
+    """The best parameters found, ready to be passed on for training, with their noise and the gain over the defaults."""
+    return call.workspace.studies.read.best(study_name)

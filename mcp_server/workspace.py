@@ -1,0 +1,131 @@
+"""The composition root: everything a caller can reach hangs off a Workspace."""
+
+import threading
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from mcp_server.access.audit import Audit
+from mcp_server.metrics import Metrics
+from mcp_server.settings import Settings
+
+if TYPE_CHECKING:
+    from mcp_server.data.profile import DatasetProfile
+    from mcp_server.store import Store
+    from mcp_server.studies.analyst import Analyst
+    from mcp_server.studies.service import Studies
+    from mcp_server.tracking.runs import Runs
+
+REVIVE_EVERY_S = 2.0
+
+log = structlog.get_logger()
+
+
+class Workspace:
+    """One folder with its studies, runs and models, for tools, the command line and Python callers alike.
+
+    Safe to share between threads. The stores are opened on first use, so that a server answers `initialize` before
+    anything heavy is imported.
+
+    >>> import tempfile
+    >>> with Workspace(Settings(workspace=Path(tempfile.mkdtemp()))) as workspace:
+    ...     workspace.studies.read.page().total
+    0
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.audit = Audit(settings.workspace)
+        self._opening = threading.RLock()
+        self._store: Store | None = None
+        self._analyst: Analyst | None = None
+        self._studies: Studies | None = None
+        self._runs: Runs | None = None
+        self._closing = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    @property
+    def store(self) -> "Store":
+        """The workspace database."""
+        with self._opening:
+            if self._store is None:
+                from mcp_server.store import Store
+
+                self._store = Store(self.settings.workspace)
+            return self._store
+
+    @property
+    def studies(self) -> "Studies":
+        """Hyperparameter studies."""
+        with self._opening:
+            if self._studies is None:
+                from mcp_server.studies.service import Studies
+
+                self._studies = Studies(self.store, self.settings, self._tables, self.runs.backend)
+            return self._studies
+
+    @property
+    def runs(self) -> "Runs":
+        """The tracking store's runs, to search and read."""
+        with self._opening:
+            if self._runs is None:
+                from mcp_server.tracking.runs import Runs
+
+                self._runs = Runs(self.settings)
+            return self._runs
+
+    def inspect(self, data: str, target: str | None = None) -> "DatasetProfile":
+        """What is in a table, in plain sentences.
+
+        Raises:
+            DataError: If it cannot be read as a table, or lies outside the data folders.
+        """
+        return self._tables.inspect(data, target)
+
+    @property
+    def _tables(self) -> "Analyst":
+        with self._opening:
+            if self._analyst is None:
+                from mcp_server.studies.analyst import Analyst
+
+                self._analyst = Analyst(self.settings.workspace, self.settings.data_roots)
+            return self._analyst
+
+    def keep_alive(self) -> None:
+        """From now on, start runners and the tracker wherever work waits and nobody does it."""
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+            self._keeper.start()
+
+    def _keep(self) -> None:
+        # The first look comes late: importing the stores must not compete with the answer to `initialize`.
+        while not self._closing.wait(REVIVE_EVERY_S):
+            if not (self.settings.workspace / "workspace.db").exists():
+                continue
+            from mcp_server.errors import WorkspaceError
+            from mcp_server.tracking.tracker import ensure_tracker
+
+            for job in (self.studies.revive, partial(ensure_tracker, self.store, self.settings)):
+                try:
+                    job()
+                except (WorkspaceError, OSError) as exc:
+                    log.warning("could not look after the workspace", error=str(exc))
+
+    def close(self) -> None:
+        """End the helper processes; studies go on."""
+        self._closing.set()
+        with self._opening:
+            for part in (self._analyst, self._runs, self._store):
+                if part is not None:
+                    part.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

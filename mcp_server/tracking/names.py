@@ -23,7 +23,7 @@ def legal_key(key: str) -> str:
     >>> legal_key("learning_rate")
     'learning_rate'
     >>> legal_key("layers[0]")
-    'layers_0__3d53a9f2'
+    'layers_0__caf57d8a'
     """
     if len(key) <= KEY_LIMIT and _LEGAL_KEY.fullmatch(key) and _is_own_path(key):
         return key

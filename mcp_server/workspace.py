@@ -1,7 +1,9 @@
 """The composition root: everything a caller can reach hangs off a Workspace."""
 
 import threading
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -27,7 +29,7 @@ class Workspace:
     """One folder with its studies, runs and models, for tools, the command line and Python callers alike.
 
     Safe to share between threads. The stores are opened on first use, so that a server answers `initialize` before
-    anything heavy is imported.
+    anything heavy is imported. `launch(folder, study id)` starts a study's runner; by default as a detached process.
 
     >>> import tempfile
     >>> with Workspace(Settings(workspace=Path(tempfile.mkdtemp()))) as workspace:
@@ -35,8 +37,9 @@ class Workspace:
     0
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, launch: Callable[[Path, str], object] | None = None) -> None:
         self.settings = settings
+        self._launch = launch
         self.metrics = Metrics()
         self.audit = Audit(settings.workspace)
         self._opening = threading.RLock()
@@ -62,9 +65,12 @@ class Workspace:
         """Hyperparameter studies."""
         with self._opening:
             if self._studies is None:
+                from mcp_server.studies.placement import spawn_runner
                 from mcp_server.studies.service import Studies
 
-                self._studies = Studies(self.store, self.settings, self._tables, self.runs.backend)
+                self._studies = Studies(
+                    self.store, self.settings, self._tables, self.runs.backend, launch=self._launch or spawn_runner
+                )
             return self._studies
 
     @property

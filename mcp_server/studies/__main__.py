@@ -30,7 +30,7 @@ def main() -> None:
     settings = Settings.load(workspace=arguments.workspace)
     logs.configure(settings.log_level)
     lock = runner_lock(settings.workspace, arguments.study)
-    if not lock.acquire():
+    if not lock.acquire(0.5):  # somebody may be looking whether it is free
         log.info("another runner holds the study", study=arguments.study)
         return
     with structlog.contextvars.bound_contextvars(study=arguments.study, pid=os.getpid()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import cast
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from mcp_server.execution import Ended
 from mcp_server.settings import Settings
@@ -19,6 +19,8 @@ from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.stopping import Use
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, Params, StudyState, TrialState
+
+RUNNER_DIED = "the study's runner was killed"
 
 _TRIAL_STATE: Mapping[str, TrialState] = {"completed": "complete", "pruned": "pruned"}
 
@@ -68,7 +70,7 @@ class Ledger:
             connection.execute(
                 update(attempts)
                 .where(attempts.c.study_id == self.study_id, attempts.c.state == "running")
-                .values(state="lost", ended_at=now, error="the process that ran it was killed")
+                .values(state="lost", ended_at=now, error=RUNNER_DIED)
             )
             row = connection.execute(select(studies).where(studies.c.id == self.study_id)).one()
             connection.execute(
@@ -98,19 +100,23 @@ class Ledger:
     def unfinished(self) -> list[Attempt]:
         """Trials whose last attempt was lost: each is due again under its own number."""
         last = (
-            select(attempts.c.number, func.max(attempts.c.attempt).label("attempt"))
+            select(
+                attempts.c.number,
+                func.max(attempts.c.attempt).label("attempt"),
+                func.sum(case((attempts.c.error != RUNNER_DIED, 1), else_=0)).label("deaths"),
+            )
             .where(attempts.c.study_id == self.study_id)
             .group_by(attempts.c.number)
             .subquery()
         )
         with self._store.read() as connection:
             rows = connection.execute(
-                select(trials, last.c.attempt)
+                select(trials, last.c.attempt, last.c.deaths)
                 .join(last, last.c.number == trials.c.number)
                 .where(trials.c.study_id == self.study_id, trials.c.state == "running")
                 .order_by(trials.c.number)
             ).all()
-        return [Attempt(r.number, r.attempt, r.params, r.source, r.started_at) for r in rows]
+        return [Attempt(r.number, r.attempt, r.params, r.source, r.started_at, r.deaths) for r in rows]
 
     def open_attempt(self, attempt: Attempt, log_path: str) -> None:
         """Record that an attempt starts now; its first attempt creates the trial."""
@@ -204,15 +210,10 @@ class Ledger:
     def use(self, elapsed_s: float) -> Use:
         """What the study has used."""
         with self._store.read() as connection:
-            counts: dict[str, int] = dict(
-                connection.execute(
-                    select(trials.c.state, func.count())
-                    .where(trials.c.study_id == self.study_id)
-                    .group_by(trials.c.state)
-                )
-                .tuples()
-                .all()
-            )
+            rows = connection.execute(
+                select(trials.c.state, func.count()).where(trials.c.study_id == self.study_id).group_by(trials.c.state)
+            ).all()
+            counts: dict[str, int] = {state: count for state, count in rows}  # noqa: C416 - rows are not plain pairs
             costs = [
                 float(cost)
                 for cost in connection.scalars(

@@ -28,6 +28,7 @@ class Attempt:
     params: Params
     source: str
     started_at: float
+    deaths: int = 0  # workers that died under it while the runner lived
     reports: list[ReportedValue] = field(default_factory=list)
 
 

@@ -14,7 +14,7 @@ from mcp_server.types import JsonObject, Params, StudyState
 
 TICK_S = 0.2
 SAVE_ELAPSED_S = 5.0
-ATTEMPTS_PER_TRIAL = 2
+DEATHS_PER_TRIAL = 2
 FINAL_TEST = "mcp_server.training.evaluate:final_test"
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Runner:
     def run(self) -> None:
         """Carry out what the study's orders say, then the commands that wait for it."""
         orders = self._ledger.orders()
-        if orders.desired == "run" and orders.state in {"queued", "running"}:
+        if orders.state in {"queued", "running"}:
             self._resume()
             self._trials()
         for command in self._ledger.pending_commands():
@@ -56,7 +56,12 @@ class Runner:
         known = self._ledger.known_trials()
         self._memory.reconcile(known)
         self._next = len(known)
-        self._due = self._ledger.unfinished()
+        for attempt in self._ledger.unfinished():
+            if attempt.deaths < DEATHS_PER_TRIAL:
+                self._due.append(attempt)
+            else:  # this runner's predecessor died between the second death and its verdict
+                self._memory.begin(attempt.number, attempt.params)
+                self._close(attempt, Ended("", "lost", 0.0, error=f"it killed its worker {DEATHS_PER_TRIAL} times"))
 
     def _trials(self) -> None:
         while True:
@@ -173,12 +178,16 @@ class Runner:
 
     def _on_end(self, event: Ended) -> None:
         attempt = self._running.pop(event.job_id)
-        if event.state == "lost" and attempt.attempt + 1 < ATTEMPTS_PER_TRIAL:
-            self._ledger.lose(attempt, event)
-            self._due.append(attempt)
-            return
         if event.state == "lost":
-            event = replace(event, error=f"this trial killed its worker {ATTEMPTS_PER_TRIAL} times: {event.error}")
+            attempt.deaths += 1
+            if attempt.deaths < DEATHS_PER_TRIAL:
+                self._ledger.lose(attempt, event)
+                self._due.append(attempt)
+                return
+            event = replace(event, error=f"it killed its worker {DEATHS_PER_TRIAL} times: {event.error}")
+        self._close(attempt, event)
+
+    def _close(self, attempt: Attempt, event: Ended) -> None:
         state, value = self._ledger.close_trial(attempt, event, self.elapsed_s)
         self._memory.tell(attempt.number, state, value)
 

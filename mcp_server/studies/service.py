@@ -4,6 +4,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -16,7 +17,7 @@ from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies.analyst import Analyst
 from mcp_server.studies.definition import changes, check_parallel, define, define_callable
-from mcp_server.studies.placement import capacity, runner_lock, spawn_runner
+from mcp_server.studies.placement import capacity, runner_lock
 from mcp_server.studies.planning import Planner
 from mcp_server.studies.reading import StudyReader, find
 from mcp_server.studies.spec import Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
@@ -24,6 +25,7 @@ from mcp_server.studies.summary import PlanSummary, StudyStatus
 from mcp_server.types import ENDED_STATES, JsonObject, StudyState, shown
 
 Progress = Callable[[float, float | None, str], None]
+Launch = Callable[[Path, str], object]
 
 WAIT_LIMIT_S = 45.0
 POLL_S = 0.2
@@ -39,8 +41,9 @@ def _silent(done: float, total: float | None, message: str) -> None:
 class Studies:
     """The studies of one workspace. Safe to share between threads."""
 
-    def __init__(self, store: Store, settings: Settings, analyst: Analyst, backend: str) -> None:
+    def __init__(self, store: Store, settings: Settings, analyst: Analyst, backend: str, *, launch: Launch) -> None:
         self._store = store
+        self._launch = launch
         self._settings = settings
         self._analyst = analyst
         self._planner = Planner(store, settings, analyst)
@@ -126,7 +129,7 @@ class Studies:
             if repeated is None:
                 connection.execute(insert(studies).values(row))
         if repeated is None:
-            spawn_runner(self._settings.workspace, study_id)
+            self._launch(self._settings.workspace, study_id)
             log.info("study created", study=study_id, name=spec.study_name, owner=owner)
         return self.read.status(repeated or spec.study_name)
 
@@ -226,7 +229,7 @@ class Studies:
                     .values(state="stopped", stop_reason="user", ended_at=time.time())
                 )
         if row.state == "queued":
-            spawn_runner(self._settings.workspace, row.id)
+            self._launch(self._settings.workspace, row.id)
 
     def _resume(self, row: Row[Any]) -> None:
         if row.state == "finished":
@@ -258,7 +261,7 @@ class Studies:
             connection.execute(
                 update(studies).where(studies.c.id == study_id).values(desired="run", **queued, **values)
             )
-        spawn_runner(self._settings.workspace, study_id)
+        self._launch(self._settings.workspace, study_id)
 
     def _request_final_test(self, row: Row[Any], owner: str) -> None:
         if row.state not in ENDED_STATES and row.state != "paused":
@@ -276,7 +279,7 @@ class Studies:
                     study_id=row.id, action="final_test", arguments={}, owner=owner, created_at=time.time()
                 )
             )
-        spawn_runner(self._settings.workspace, row.id)
+        self._launch(self._settings.workspace, row.id)
 
     def command_error(self, name: str) -> str | None:
         """Why the study's latest command failed, None when it did not."""
@@ -304,7 +307,7 @@ class Studies:
         revived = []
         for study_id, name in rows:
             if runner_lock(self._settings.workspace, study_id).is_free():
-                spawn_runner(self._settings.workspace, study_id)
+                self._launch(self._settings.workspace, study_id)
                 revived.append(name)
                 log.info("study revived", study=study_id, name=name)
         return revived

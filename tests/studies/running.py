@@ -1,0 +1,39 @@
+"""Runs a study inside the test: the real ledger, the real sampler memory, trials in this process."""
+
+from sqlalchemy import select
+
+from mcp_server.execution.inline import InlineExecutor
+from mcp_server.store.schema import studies
+from mcp_server.studies.ledger import Ledger
+from mcp_server.studies.memory import SamplerMemory
+from mcp_server.studies.runner import Runner
+from mcp_server.studies.spec import CallableStudySpec
+from mcp_server.workspace import Workspace
+
+SPACE = {"x": {"low": -5.0, "high": 5.0}, "k": ["a", "b"]}
+
+
+def callable_spec(name: str = "study", objective: str = "quadratic", **changed: object) -> CallableStudySpec:
+    """A small study of one of the shipped objectives."""
+    fields = {
+        "study_name": name,
+        "objective": objective if ":" in objective else f"mcp_server.testing.objectives:{objective}",
+        "search_space": SPACE,
+        "direction": "minimize",
+        "n_trials": 8,
+        "parallel": 1,
+    }
+    return CallableStudySpec.model_validate({**fields, **changed})
+
+
+def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1) -> None:
+    """Run the study until it ends or pauses."""
+    with workspace.store.read() as connection:
+        study_id = connection.execute(select(studies.c.id).where(studies.c.name == name)).scalar_one()
+    ledger = Ledger(workspace.store, workspace.settings, study_id)
+    memory = SamplerMemory(workspace.settings.workspace / "optuna.db", name, ledger.definition)
+    executor = InlineExecutor(slots)
+    try:
+        Runner(ledger, memory, executor, logs=str(workspace.settings.workspace / "logs"), threads=1).run()
+    finally:
+        executor.close()

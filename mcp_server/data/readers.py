@@ -8,6 +8,7 @@ from mcp_server.data.formats import format_of
 from mcp_server.data.gate import DataGate, OpenedFile
 from mcp_server.data.limits import Limits
 from mcp_server.data.parquet import read_parquet
+from mcp_server.data.spec import Encoding, Separator
 from mcp_server.data.streams import TextSource
 from mcp_server.data.table import Table
 from mcp_server.data.text import label
@@ -15,15 +16,15 @@ from mcp_server.data.values import typed
 from mcp_server.errors import DataError
 
 DEFAULT_LIMITS = Limits()
-SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+_CHARACTERS: dict[Separator, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
 
 def read_table(
     source: str,
     gate: DataGate,
     *,
-    encoding: str | None = None,
-    separator: str | None = None,
+    encoding: Encoding | None = None,
+    separator: Separator | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Table:
     """The table behind a path in a data folder, or behind `sklearn:<name>`.
@@ -32,7 +33,7 @@ def read_table(
         source: Path or name.
         gate: Opens the file.
         encoding: Of the text, when it is not UTF-8.
-        separator: One character or `comma`, `semicolon`, `tab`, `pipe`; found out when omitted.
+        separator: Between values; found out when omitted.
         limits: How large a table may be.
 
     Raises:
@@ -46,7 +47,7 @@ def read_table(
 
 
 def read_opened(
-    opened: OpenedFile, source: str, *, encoding: str | None, separator: str | None, limits: Limits
+    opened: OpenedFile, source: str, *, encoding: Encoding | None, separator: Separator | None, limits: Limits
 ) -> Table:
     """The table in a file that the gate opened.
 
@@ -66,7 +67,7 @@ def read_opened(
         frame, notes = read_parquet(opened, limits)
     else:
         text = TextSource(opened, gzipped=gzipped, encoding=encoding, limits=limits)
-        frame, notes = read_delimited(text, limits, SEPARATORS.get(separator or "", separator))
+        frame, notes = read_delimited(text, limits, _CHARACTERS[separator] if separator else None)
     opened.check_unchanged()
     if frame.empty:
         raise DataError(f"{label(name)} has 0 rows: only a header.", hint="Pass a table with rows.")

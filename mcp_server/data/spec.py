@@ -6,6 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_server.types import Scalar, Seed, Task
 
+Encoding = Literal[
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254",
+    "iso8859-15", "koi8-r", "mac-roman", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr",
+]  # fmt: skip
+Separator = Literal["comma", "semicolon", "tab", "pipe"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -29,6 +34,8 @@ class DataSpec(BaseModel):
     test_size: float = Field(
         default=0.2, ge=0, le=0.5, description="Share of rows sealed for one final test; 0 for none."
     )
+    encoding: Encoding | None = Field(default=None, description="Of the text in `data`, when it is not UTF-8.")
+    separator: Separator | None = Field(default=None, description="Between values in `data`; found out when omitted.")
     missing_target: Literal["drop", "refuse"] = Field(default="drop", description="Rows without a target.")
     seed: Seed = Field(default=0, description="Fixes splits, samplers and estimators.")
 
@@ -47,9 +54,12 @@ class PreparedData(BaseModel):
     """A table turned into arrays with its splits fixed; the folder is named by the digests, so it is shared.
 
     `folder` holds `X.npy` (rows x columns, float64: numbers, category codes, epoch days; NaN = missing), `y.npy`
-    (int64 class codes or float64) and `fold.npy` (int16) of the development rows; `sealed/` the same of the test
-    rows. `fold_kind` says how fold numbers become splits: `kfold` (validate on fold k, train on the others), `time`
-    (validate on fold k >= 1, train on the folds before it), `holdout` (train on fold 0, validate on fold 1).
+    (int64 class codes or float64), `fold.npy` (int16) and `rows.npy` (int64: position in the source, -1 for rows of
+    the validation table) of the development rows; `sealed/` has `X.npy`, `y.npy` and `rows.npy` of the test rows.
+    `fold_kind` says how fold numbers become the `n_folds` splits: `kfold` (validate on fold k, train on the others),
+    `time` (validate on fold k >= 1, train on the folds before it: fold numbers go up to `n_folds`), `holdout` (train
+    on fold 0, validate on fold 1). `n_rows` counts development rows; `imbalance` is how many times more rows the
+    largest class has than the smallest. Names of columns and classes stand as in the file: clean them to show them.
     """
 
     model_config = ConfigDict(frozen=True)

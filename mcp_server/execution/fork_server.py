@@ -53,7 +53,7 @@ class _Workers:
             self._become_worker(server, pipe)
         os.close(pipe)
         self._jobs[pid] = job_id
-        self._tell({"started": job_id, "pid": pid})
+        self._tell({"started": job_id, "at": time.monotonic()})
 
     def kill(self, job_id: str) -> None:
         """Kill the worker of a job with all it started."""
@@ -64,13 +64,8 @@ class _Workers:
     def reap(self) -> None:
         """Tell of the workers that have ended, when nothing of them is left."""
         ended = self._reaped()
-        if not ended:
-            return
-        deadline = time.monotonic() + SWEEP_LIMIT_S
-        while (leftovers := self._leftovers()) and time.monotonic() < deadline:
-            for pid in leftovers:
-                kill_tree(pid)
-            ended += self._reaped()
+        if ended:
+            ended += self._swept()
         for report in ended:
             self._tell(report)
 
@@ -78,11 +73,21 @@ class _Workers:
         """Kill every worker and all they started."""
         for pid in self._jobs:
             kill_tree(pid)
+        self._jobs.clear()
+        self._swept()
+
+    def _swept(self) -> list[JsonObject]:
+        """Kill every child that is not a worker; the workers that ended meanwhile."""
+        ended: list[JsonObject] = []
         deadline = time.monotonic() + SWEEP_LIMIT_S
-        while (children := _children()) and time.monotonic() < deadline:
-            for pid in children:
+        while (leftovers := [pid for pid in _children() if pid not in self._jobs]) and time.monotonic() < deadline:
+            for pid in leftovers:
+                os.kill(pid, signal.SIGSTOP)  # at once, for one may be forking away from us all the time
+            for pid in leftovers:
                 kill_tree(pid)
-            self._reaped()
+            time.sleep(0.001)
+            ended += self._reaped()
+        return ended
 
     def _become_worker(self, server: int, pipe: int) -> NoReturn:
         try:
@@ -103,11 +108,9 @@ class _Workers:
                 pid, status, used = child
                 if (job_id := self._jobs.pop(pid, None)) is not None:
                     code = os.waitstatus_to_exitcode(status)
-                    ended.append({"ended": job_id, "code": code, "cpu_seconds": used.ru_utime + used.ru_stime})
+                    cpu_seconds = used.ru_utime + used.ru_stime
+                    ended.append({"ended": job_id, "at": time.monotonic(), "code": code, "cpu_seconds": cpu_seconds})
         return ended
-
-    def _leftovers(self) -> list[int]:
-        return [pid for pid in _children() if pid not in self._jobs]
 
     def _tell(self, message: JsonObject) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the main loop sees the end of the channel
@@ -160,7 +163,10 @@ def _serve(channel: socket.socket) -> None:
 
 
 def _obey(channel: socket.socket, workers: _Workers) -> bool:
-    data, descriptors, _, _ = socket.recv_fds(channel, 65536, 1)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(channel, 65536, 1)
+    except ConnectionResetError:  # it closed with our messages unread
+        return False
     if not data:
         return False
     request = json.loads(data)

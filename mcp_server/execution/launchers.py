@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,16 +19,18 @@ from mcp_server.processes import child_environment, kill_tree
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The worker of a job runs."""
+    """The worker of a job runs, since `at` on the monotonic clock."""
 
     job_id: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The worker of a job is gone; `code` is -N after signal N and None when nobody knows."""
+    """The worker of a job is gone, since `at`; `code` is -N after signal N and None when nobody knows."""
 
     job_id: str
+    at: float
     code: int | None
     cpu_seconds: float = 0.0
 
@@ -122,10 +125,10 @@ class ForkLauncher:
     def _understood(self, data: bytes) -> list[Started | Exited]:
         message = json.loads(data)
         if "started" in message:
-            return [Started(message["started"])]
+            return [Started(message["started"], message["at"])]
         if "ended" in message:
             self._jobs.discard(message["ended"])
-            return [Exited(message["ended"], message["code"], message["cpu_seconds"])]
+            return [Exited(message["ended"], message["at"], message["code"], message["cpu_seconds"])]
         self._ready = True
         return []
 
@@ -136,7 +139,7 @@ class ForkLauncher:
         if not self._ready:
             self._preload = []  # perhaps an import killed it
         lost, self._jobs = self._jobs, set()
-        return [Exited(job_id, None) for job_id in lost]
+        return [Exited(job_id, time.monotonic(), None) for job_id in lost]
 
 
 class SpawnLauncher:
@@ -152,7 +155,7 @@ class SpawnLauncher:
         process = self._context.Process(target=worker.main, args=(pipe,), name=f"trial {job_id}")
         process.start()
         self._processes[job_id] = process
-        self._started.append(Started(job_id))
+        self._started.append(Started(job_id, time.monotonic()))
 
     def kill(self, job_id: str) -> None:
         """See `Launcher`."""
@@ -172,7 +175,7 @@ class SpawnLauncher:
             if process.exitcode is not None:
                 del self._processes[job_id]
                 self._sweep(process)
-                changes.append(Exited(job_id, process.exitcode))
+                changes.append(Exited(job_id, time.monotonic(), process.exitcode))
         return changes
 
     def close(self) -> None:

@@ -35,7 +35,6 @@ class _Job:
     task: TrialTask
     pipe: Connection | None
     started: float | None = None
-    ended: float | None = None
     due: float = field(default=float("inf"))
     outcome: Outcome | None = None
     killed_as: Verdict | None = None
@@ -125,16 +124,16 @@ class LocalExecutor:
         pipes = {job.pipe: job for job in self._jobs.values() if job.pipe is not None}
         until = min([deadline, *(job.due for job in self._jobs.values())])
         ready = wait([*pipes, *self._launcher.waitables()], max(0.0, until - time.monotonic()))
-        for pipe, job in pipes.items():
-            if pipe in ready:
-                events += self._heard(job)
         for change in self._launcher.changes():
             job = self._jobs[change.job_id]
             if isinstance(change, Started):
-                job.started = time.monotonic()
-                job.due = job.started + (job.task.timeout_s or float("inf"))
+                job.started = change.at
+                job.due = change.at + (job.task.timeout_s or float("inf"))
             else:
                 events += self._buried(job, change)
+        for pipe, job in pipes.items():
+            if pipe in ready:
+                events += self._heard(job)
         return events
 
     def _heard(self, job: _Job) -> list[Reported | Ended]:
@@ -157,8 +156,7 @@ class LocalExecutor:
         if isinstance(message, Report):
             return [Reported(job.task.job_id, message.step, message.value, message.running)]
         job.outcome = message
-        job.ended = time.monotonic()
-        job.due = job.ended + EXIT_GRACE_S
+        job.due = time.monotonic() + EXIT_GRACE_S
         return []
 
     def _buried(self, job: _Job, exited: Exited) -> list[Reported | Ended]:
@@ -167,9 +165,8 @@ class LocalExecutor:
             events += self._heard(job)
         _hang_up(job)
         del self._jobs[job.task.job_id]
-        now = time.monotonic()
         state, error = _verdict(job, exited.code)
-        seconds = 0.0 if job.started is None else (job.ended or now) - job.started
+        seconds = 0.0 if job.started is None else exited.at - job.started
         cpu_seconds = max(exited.cpu_seconds, job.outcome.cpu_seconds if job.outcome else 0.0)
         result = job.outcome.result if job.outcome else None
         return [*events, Ended(job.task.job_id, state, seconds, cpu_seconds, result, error)]

@@ -29,6 +29,7 @@ from mcp_server.processes import adopt_orphans, kill_descendants
 from mcp_server.types import shown
 
 ERROR_LIMIT = 2000
+UNDELIVERED_EXIT_CODE = 74
 ORPHANED_EXIT_CODE = 75
 
 Objective = Callable[[Trial], object]
@@ -42,13 +43,15 @@ def main(pipe: Connection) -> NoReturn:
     except EOFError:
         os._exit(ORPHANED_EXIT_CODE)
     outcome = _outcome(pipe, assignment)
-    with suppress(BrokenPipeError):
+    code = UNDELIVERED_EXIT_CODE
+    with suppress(OSError):  # the objective closed the pipe
         pipe.send_bytes(encoded(outcome))
+        code = 0
     # The objective may have left threads that would keep the interpreter waiting; its clean-up functions do run.
     atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does in a forked child
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def run_objective(task: TrialTask, ask: Ask) -> Outcome:

@@ -1,0 +1,153 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import psutil
+import pytest
+
+from mcp_server.execution import Executor, local
+from mcp_server.execution.launchers import ForkLauncher
+from mcp_server.execution.local import LocalExecutor
+from mcp_server.testing.bench import Bench, eventually, running
+from mcp_server.testing.executors import ExecutorContract
+
+pytestmark = pytest.mark.process
+
+# A script without a `__main__` guard, which an import of it in a worker would run again.
+OWNER = """
+import sys
+from pathlib import Path
+from mcp_server.execution.local import LocalExecutor
+from mcp_server.testing.bench import Bench
+
+folder = Path(sys.argv[1])
+with (folder / "imports").open("a") as file:
+    file.write("main\\n")
+executor = LocalExecutor(2, threads=1)
+bench = Bench(executor, folder)
+_, worker = bench.wait_for_go()
+bench.start_processes("sleep")
+(folder / "worker").write_text(str(worker))
+(folder / "server").write_text(str(executor._launcher._process.pid))
+while True:
+    executor.wait(60.0)
+"""
+
+
+class TestSpawnedWorkers(ExecutorContract):
+    def build(self, slots: int) -> Executor:
+        return LocalExecutor(slots, threads=1, start_method="spawn")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    executor = LocalExecutor(2, threads=3)
+    yield Bench(executor, tmp_path)
+    executor.close()
+
+
+def server_pid(bench: Bench) -> int:
+    assert isinstance(bench.executor, LocalExecutor)
+    assert isinstance(bench.executor._launcher, ForkLauncher)
+    return bench.executor._launcher._process.pid
+
+
+class Owner:
+    """A process that owns an executor with two running trials."""
+
+    def __init__(self, folder: Path) -> None:
+        script = folder / "owner.py"
+        script.write_text(OWNER)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.process = subprocess.Popen([sys.executable, str(script), str(folder)], env=environment)
+        self.folder = folder
+        assert eventually(lambda: (folder / "server").exists() and (folder / "server").read_text() != "")
+        self.worker, self.server = int((folder / "worker").read_text()), int((folder / "server").read_text())
+        self.started = [int(pid) for pid in (folder / "pids").read_text().split()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def test_everything_dies_when_the_owner_is_killed(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        owner.process.kill()
+        assert eventually(lambda: running(owner.server, owner.worker, *owner.started) == [])
+
+
+def test_workers_die_when_the_owner_and_the_fork_server_are_killed(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        owner.process.send_signal(signal.SIGSTOP)
+        os.kill(owner.server, signal.SIGKILL)
+        owner.process.kill()
+        assert eventually(lambda: running(owner.server, owner.worker) == [])
+
+
+def test_the_main_module_of_the_owner_is_not_imported_again(tmp_path: Path) -> None:
+    with Owner(tmp_path):
+        assert (tmp_path / "imports").read_text() == "main\n"
+
+
+def test_trials_are_lost_with_the_fork_server_and_the_next_one_runs(bench: Bench) -> None:
+    task, worker = bench.wait_for_go()
+    os.kill(server_pid(bench), signal.SIGKILL)
+    ended = bench.end()
+    assert (ended.job_id, ended.state) == (task.job_id, "lost")
+    assert eventually(lambda: running(worker) == [])
+    assert bench.run("noop").state == "completed"
+
+
+def test_a_process_that_keeps_forking_away_is_caught(bench: Bench) -> None:
+    assert bench.run("run_away").state == "completed"
+    assert psutil.Process(server_pid(bench)).children(recursive=True) == []
+
+
+def test_a_trial_that_will_not_exit_is_ended_with_its_result(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "EXIT_GRACE_S", 0.1)
+    ended = bench.run("linger")
+    assert ended.state == "completed"
+    assert ended.result is not None
+
+
+def test_numeric_libraries_are_held_to_their_threads(bench: Bench) -> None:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        result = bench.run("environment", variable=variable).result
+        assert result is not None
+        assert result.value == 3
+
+
+def test_a_module_that_cannot_be_preloaded_is_named_and_trials_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    executor = LocalExecutor(1, threads=1, preload=["no_such_module"])
+    try:
+        assert Bench(executor, tmp_path).run("noop").state == "completed"
+    finally:
+        executor.close()
+    assert "cannot preload no_such_module" in capfd.readouterr().err
+
+
+def test_a_module_that_kills_the_fork_server_costs_one_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deadly_import.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    executor = LocalExecutor(1, threads=1, preload=["deadly_import"])
+    bench = Bench(executor, tmp_path)
+    try:
+        assert bench.run("noop").state == "lost"
+        assert bench.run("noop").state == "completed"
+    finally:
+        executor.close()
+
+
+def test_importing_the_package_loads_no_process_machinery() -> None:
+    code = "import sys, mcp_server.execution; print('multiprocessing' in sys.modules, 'subprocess' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -1,6 +1,8 @@
 """Objectives of the tests; a study names them as `study_objectives:<function>` with this folder on its path."""
 
 import math
+import os
+import time
 from pathlib import Path
 
 from mcp_server.execution.trial import Trial, TrialPruned
@@ -43,3 +45,29 @@ def count_calls(trial: Trial) -> float:
     with Path(trial.payload["folder"], "calls.txt").open("a", encoding="utf-8") as file:
         file.write(f"{trial.number}\n")
     return quadratic(trial)
+
+
+def gated(trial: Trial) -> float:
+    """Trials from `hold` on say who they are and wait for the file `go`."""
+    folder = Path(trial.payload["folder"])
+    if trial.number >= trial.payload["hold"]:
+        (folder / f"pid-{trial.number}-{os.getpid()}").touch()
+        until = time.monotonic() + 120
+        while not (folder / "go").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+    return count_calls(trial)
+
+
+def environment(trial: Trial) -> float:
+    """What a training process sees of its surroundings."""
+    names = ("OPTUNA_TRIAL_NUMBER", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "TUNING_STUDY")
+    Path(trial.payload["folder"], f"{trial.number}.txt").write_text(
+        " ".join(os.environ.get(name, "-") for name in names), encoding="utf-8"
+    )
+    return 1.0
+
+
+def sleeps_forever(trial: Trial) -> float:
+    (Path(trial.payload["folder"]) / f"pid-{trial.number}-{os.getpid()}").touch()
+    time.sleep(3600)
+    return 0.0

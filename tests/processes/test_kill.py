@@ -1,0 +1,188 @@
+"""kill -9 of each process in the middle of a study: nothing that finished is lost, nothing runs twice or for ever."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from sqlalchemy import select
+
+from mcp_server.settings import Settings
+from mcp_server.store.schema import attempts, studies
+from mcp_server.workspace import Workspace
+from tests.conftest import eventually
+from tests.studies.running import callable_spec
+
+OBJECTIVES = str(Path(__file__).parent.parent / "studies")
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def live(settings: Settings) -> Iterator[Workspace]:
+    """A workspace whose studies run in detached processes; all of them are gone afterwards."""
+    with Workspace(settings) as opened:
+        yield opened
+    for process in related(settings.workspace):
+        process.kill()
+
+
+def related(folder: Path) -> list[psutil.Process]:
+    """Processes that work for the workspace in `folder`, with all they started."""
+    found = [p for p in psutil.process_iter() if str(folder) in " ".join(_command(p))]
+    return list({q.pid: q for p in found for q in (p, *_children(p))}.values())
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def runner_of(workspace: Workspace) -> psutil.Process | None:
+    mine = [p for p in related(workspace.settings.workspace) if "mcp_server.studies" in _command(p)]
+    return mine[0] if mine else None
+
+
+def start_held(live: Workspace, folder: Path, *, hold: int, n_trials: int = 6, objective: str = "gated") -> list[int]:
+    """Start a study whose trials from `hold` on wait; the pids of the two workers that do."""
+    folder.mkdir(exist_ok=True)
+    payload = {"folder": str(folder), "hold": hold}
+    spec = callable_spec(
+        objective=f"study_objectives:{objective}", python_path=[OBJECTIVES], n_trials=n_trials, parallel=2,
+        sampler="random", payload=payload,
+    )  # fmt: skip
+    live.studies.start(spec, "tester")
+    eventually(lambda: len(list(folder.glob("pid-*"))) == 2)
+    return [int(file.name.split("-")[2]) for file in folder.glob("pid-*")]
+
+
+def finish(live: Workspace, folder: Path, n_trials: int = 6) -> None:
+    """Let the trials go, wait for the end, and check everything that must hold then."""
+    (folder / "go").touch()
+    eventually(lambda: live.studies.revive() or live.studies.read.status("study").state == "finished")
+    eventually(lambda: live.studies.read.status("study").state == "finished")
+    status = live.studies.read.status("study")
+    assert (status.n_complete, status.n_running, status.n_failed) == (n_trials, 0, 0)
+    assert sorted(Counter((folder / "calls.txt").read_text().split())) == sorted(map(str, range(n_trials)))
+    with live.store.read() as connection:
+        assert "running" not in set(connection.scalars(select(attempts.c.state)))
+    known = optuna.load_study(
+        study_name="study", storage=f"sqlite:///{live.settings.workspace / 'optuna.db'}"
+    ).get_trials()
+    assert [(t.number, t.state.name) for t in known] == [(i, "COMPLETE") for i in range(n_trials)]
+    eventually(lambda: not any("mcp_server.studies" in _command(p) for p in related(live.settings.workspace)))
+
+
+def test_a_killed_worker_costs_one_attempt_and_no_trial(live: Workspace, tmp_path: Path) -> None:
+    victim, _ = start_held(live, tmp_path / "held", hold=2)
+
+    os.kill(victim, signal.SIGKILL)
+
+    finish(live, tmp_path / "held")
+    assert Counter(job.state for job in live.studies.read.jobs("study")) == {"completed": 6, "lost": 1}
+
+
+def test_a_killed_runner_takes_its_workers_along_and_is_revived(live: Workspace, tmp_path: Path) -> None:
+    workers = start_held(live, tmp_path / "held", hold=2)
+    runner = runner_of(live)
+    assert runner is not None
+
+    runner.kill()
+
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+    finish(live, tmp_path / "held")
+    states = Counter(job.state for job in live.studies.read.jobs("study"))
+    assert states == {"completed": 6, "lost": 2}
+
+
+def test_a_runner_that_is_killed_again_and_again_poisons_no_trial(live: Workspace, tmp_path: Path) -> None:
+    start_held(live, tmp_path / "held", hold=2)
+    for _ in range(3):
+        runner = eventually(lambda: runner_of(live))
+        assert isinstance(runner, psutil.Process)
+        for file in (tmp_path / "held").glob("pid-*"):
+            file.unlink()
+        runner.kill()
+        runner.wait(30)
+        eventually(live.studies.revive)
+        eventually(lambda: len(list((tmp_path / "held").glob("pid-*"))) == 2)
+
+    finish(live, tmp_path / "held")
+
+
+def test_only_one_runner_works_on_a_study(live: Workspace, tmp_path: Path) -> None:
+    start_held(live, tmp_path / "held", hold=2)
+    with live.store.read() as connection:
+        study_id = connection.scalars(select(studies.c.id)).one()
+
+    from mcp_server.studies.placement import spawn_runner
+
+    second = spawn_runner(live.settings.workspace, study_id)
+
+    eventually(lambda: not psutil.pid_exists(second) or psutil.Process(second).status() == psutil.STATUS_ZOMBIE)
+    finish(live, tmp_path / "held")
+    assert Counter((tmp_path / "held" / "calls.txt").read_text().split()) == {str(i): 1 for i in range(6)}
+
+
+def test_a_trial_over_its_time_limit_is_killed_and_recorded(live: Workspace, tmp_path: Path) -> None:
+    spec = callable_spec(
+        objective="study_objectives:sleeps_forever", python_path=[OBJECTIVES], n_trials=2, parallel=2,
+        payload={"folder": str(tmp_path)}, trial_timeout_s=0.5, sampler="random",
+    )  # fmt: skip
+    live.studies.start(spec, "tester")
+
+    eventually(lambda: live.studies.read.status("study").state in {"finished", "failed"})
+
+    status = live.studies.read.status("study")
+    assert status.failures == {"timeout": 2}
+    assert {t.error for t in live.studies.read.trials("study")} == {"the trial took longer than 0.5 s"}
+    pids = [int(file.name.split("-")[2]) for file in tmp_path.glob("pid-*")]
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def test_stop_ends_the_trials_that_run(live: Workspace, tmp_path: Path) -> None:
+    workers = start_held(live, tmp_path / "held", hold=0, objective="sleeps_forever")
+
+    live.studies.control("study", "stop", "tester")
+
+    eventually(lambda: live.studies.read.status("study").state == "stopped")
+    assert live.studies.read.status("study").failures == {"cancelled": 2}
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+
+
+def test_pause_lets_running_trials_end_and_starts_no_other(live: Workspace, tmp_path: Path) -> None:
+    start_held(live, tmp_path / "held", hold=2)
+    live.studies.control("study", "pause", "tester")
+    (tmp_path / "held" / "go").touch()
+
+    eventually(lambda: live.studies.read.status("study").state == "paused")
+    assert live.studies.read.status("study").n_complete == 4
+
+    live.studies.control("study", "resume", "tester")
+    finish(live, tmp_path / "held")
+
+
+def test_the_training_process_knows_its_trial_and_its_share_of_the_cores(live: Workspace, tmp_path: Path) -> None:
+    spec = callable_spec(
+        objective="study_objectives:environment", python_path=[OBJECTIVES], n_trials=3, parallel=2,
+        payload={"folder": str(tmp_path)}, sampler="random",
+    )  # fmt: skip
+    live.studies.start(spec, "tester")
+
+    eventually(lambda: live.studies.read.status("study").state == "finished")
+
+    seen = {file.stem: file.read_text() for file in tmp_path.glob("*.txt")}
+    assert seen == {str(i): f"{i} 1 PASSIVE study" for i in range(3)}

@@ -14,6 +14,7 @@ from mcp_server.settings import Settings
 from mcp_server.store import KernelLock, Store
 from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.memory import SamplerMemory
+from mcp_server.studies.mirror import OptunaMirror
 from mcp_server.studies.placement import capacity, runner_lock, study_folder
 from mcp_server.studies.runner import Runner
 from mcp_server.tracking.tracker import ensure_tracker
@@ -48,7 +49,8 @@ def _run(settings: Settings, study_id: str, lock: KernelLock) -> None:
     # The workers' imports go on in the background while this process imports Optuna.
     executor = LocalExecutor(slots, threads=threads, preload=ledger.definition.preload)
     try:
-        memory = SamplerMemory(settings.workspace / "optuna.db", ledger.name, ledger.definition)
+        mirror = OptunaMirror(settings.workspace / "optuna.db", ledger.name, ledger.definition)
+        memory = SamplerMemory(ledger.definition, mirror)
         folder = str(study_folder(settings.workspace, study_id) / "trials")
         ensure_tracker(store, settings)
         Runner(ledger, memory, executor, logs=folder, threads=threads).run()

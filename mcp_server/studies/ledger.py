@@ -1,10 +1,9 @@
 """One study's rows, as its runner writes them. Each method is one transaction."""
 
-import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
@@ -13,10 +12,10 @@ from mcp_server.execution import Ended
 from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, commands, reports, sealed_reads, studies, trials
-from mcp_server.studies.memory import KnownTrial
+from mcp_server.studies.mirror import KnownTrial
 from mcp_server.studies.projection import Attempt, Projection
 from mcp_server.studies.spec import StudyDefinition
-from mcp_server.studies.stopping import Use
+from mcp_server.studies.stopping import Tally
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, Params, StudyState, TrialState
 
@@ -60,8 +59,12 @@ class Ledger:
     def orders(self) -> Orders:
         """The study's orders."""
         with self._store.read() as connection:
-            row = connection.execute(select(studies).where(studies.c.id == self.study_id)).one()
-        return Orders(row.desired, row.state, row.n_trials, row.timeout_s)
+            row = connection.execute(
+                select(studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s).where(
+                    studies.c.id == self.study_id
+                )
+            ).one()
+        return Orders(*row)
 
     def begin(self) -> None:
         """Mark the study as running and its unfinished attempts as lost; tracking learns of the study."""
@@ -207,30 +210,18 @@ class Ledger:
         with self._store.read() as connection:
             return float(connection.scalar(select(studies.c.elapsed_s).where(studies.c.id == self.study_id)) or 0.0)
 
-    def use(self, elapsed_s: float) -> Use:
-        """What the study has used."""
+    def tally(self) -> Tally:
+        """Counts and costs so far."""
         with self._store.read() as connection:
             rows = connection.execute(
                 select(trials.c.state, func.count()).where(trials.c.study_id == self.study_id).group_by(trials.c.state)
             ).all()
-            counts: dict[str, int] = {state: count for state, count in rows}  # noqa: C416 - rows are not plain pairs
-            costs = [
-                float(cost)
-                for cost in connection.scalars(
-                    select(attempts.c.cost_usd).where(
-                        attempts.c.study_id == self.study_id, attempts.c.state != "running"
-                    )
-                )
-            ]
-        return Use(
-            started=sum(counts.values()),
-            complete=counts.get("complete", 0),
-            pruned=counts.get("pruned", 0),
-            failed=counts.get("failed", 0),
-            elapsed_s=elapsed_s,
-            cost_usd=math.fsum(costs),
-            median_cost_usd=median(costs) if costs else 0.0,
-        )
+            costs = connection.scalars(
+                select(attempts.c.cost_usd)
+                .where(attempts.c.study_id == self.study_id, attempts.c.state != "running")
+                .order_by(attempts.c.cost_usd)
+            ).all()
+        return Tally(Counter({state: count for state, count in rows}), list(costs))  # noqa: C416 - rows are no pairs
 
     def pending_commands(self) -> list[Command]:
         """Requests nobody has carried out yet, oldest first."""

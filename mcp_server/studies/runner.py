@@ -9,10 +9,11 @@ from mcp_server.execution import Ended, Executor, Reported, TrialTask
 from mcp_server.studies.ledger import Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.projection import Attempt, ReportedValue
-from mcp_server.studies.stopping import Limits, Use, exhausted
+from mcp_server.studies.stopping import Limits, Tally, Use, exhausted
 from mcp_server.types import JsonObject, Params, StudyState
 
 TICK_S = 0.2
+ORDERS_EVERY_S = 0.1
 SAVE_ELAPSED_S = 5.0
 DEATHS_PER_TRIAL = 2
 FINAL_TEST = "mcp_server.training.evaluate:final_test"
@@ -31,8 +32,12 @@ class Runner:
         self._threads = threads
         self._definition = ledger.definition
         self._running: dict[str, Attempt] = {}
+        self._started: dict[str, float] = {}
+        self._tally = Tally()
         self._due: list[Attempt] = []
         self._next = 0
+        self._known_orders = ledger.orders()
+        self._look_again = 0.0
         self._since = time.monotonic()
         self._before = ledger.elapsed_s()
         self._saved = self._before
@@ -54,8 +59,9 @@ class Runner:
     def _resume(self) -> None:
         self._ledger.begin()
         known = self._ledger.known_trials()
-        self._memory.reconcile(known)
+        self._memory.rebuild(known)
         self._next = len(known)
+        self._tally = self._ledger.tally()
         for attempt in self._ledger.unfinished():
             if attempt.deaths < DEATHS_PER_TRIAL:
                 self._due.append(attempt)
@@ -65,19 +71,25 @@ class Runner:
 
     def _trials(self) -> None:
         while True:
-            orders = self._ledger.orders()
-            use = self._use()
-            reason = exhausted(self._limits(orders), use)
+            orders = self._orders()
+            reason = exhausted(self._limits(orders), self._use())
             if orders.desired == "stop" or reason == "timeout":
                 self._abandon()
                 return self._end("stopped", "user" if orders.desired == "stop" else "timeout")
             if reason is None and orders.desired == "run":
-                self._fill(orders, use)
+                self._fill(orders)
             elif orders.desired == "run" and reason not in {"budget", "all_failed"}:
                 self._fill_due()
             if not self._running:
                 return self._conclude(orders, reason)
             self._handle_events()
+
+    def _orders(self) -> Orders:
+        """The orders as of a moment ago: many short trials must not each wait for a look at them."""
+        if time.monotonic() >= self._look_again:
+            self._known_orders = self._ledger.orders()
+            self._look_again = time.monotonic() + ORDERS_EVERY_S
+        return self._known_orders
 
     def _conclude(self, orders: Orders, reason: str | None) -> None:
         if reason is None or (orders.desired == "pause" and reason != "trials"):
@@ -98,21 +110,21 @@ class Runner:
         return Limits(orders.n_trials, size, orders.timeout_s, spec.cost_budget_usd)
 
     def _use(self) -> Use:
-        use = self._ledger.use(self.elapsed_s)
-        in_flight = sum(time.time() - attempt.started_at for attempt in self._running.values())
-        return replace(use, cost_usd=use.cost_usd + max(0.0, in_flight) * self._ledger.usd_per_second)
+        now = time.monotonic()
+        in_flight = sum(now - since for since in self._started.values()) * self._ledger.usd_per_second
+        return self._tally.use(started=self._next, elapsed_s=self.elapsed_s, in_flight_usd=in_flight)
 
     @property
     def _offset(self) -> int:
         """Trials that come before the sampler's first one."""
         return 1 if self._definition.baseline is not None else 0
 
-    def _fill(self, orders: Orders, use: Use) -> None:
+    def _fill(self, orders: Orders) -> None:
         limits = self._limits(orders)
         while len(self._running) < self._executor.slots:
             if not self._fill_due():
                 return
-            if exhausted(limits, replace(use, started=self._next)) is not None:
+            if exhausted(limits, self._use()) is not None:
                 return
             self._start_new()
 
@@ -141,7 +153,9 @@ class Runner:
         job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"
         log_path = f"{self._logs}/{attempt.number:05d}-{attempt.attempt}.log"
         self._ledger.open_attempt(attempt, log_path)
+        self._memory.opened(attempt.number, attempt.params)
         self._running[job_id] = attempt
+        self._started[job_id] = time.monotonic()
         params: JsonObject = {**attempt.params}
         self._executor.submit(
             TrialTask(
@@ -178,6 +192,8 @@ class Runner:
 
     def _on_end(self, event: Ended) -> None:
         attempt = self._running.pop(event.job_id)
+        del self._started[event.job_id]
+        self._tally.add_cost(event.seconds * self._ledger.usd_per_second)
         if event.state == "lost":
             attempt.deaths += 1
             if attempt.deaths < DEATHS_PER_TRIAL:
@@ -189,6 +205,7 @@ class Runner:
 
     def _close(self, attempt: Attempt, event: Ended) -> None:
         state, value = self._ledger.close_trial(attempt, event, self.elapsed_s)
+        self._tally.count(state)
         self._memory.tell(attempt.number, state, value)
 
     def _abandon(self) -> None:

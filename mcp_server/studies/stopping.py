@@ -1,6 +1,9 @@
 """When a study ends: pure functions of what was allowed and what was used."""
 
-from dataclasses import dataclass
+from bisect import insort
+from collections import Counter
+from dataclasses import dataclass, field
+from math import fsum
 from typing import Literal
 
 StopReason = Literal["trials", "grid_exhausted", "timeout", "budget", "user", "all_failed"]
@@ -29,6 +32,34 @@ class Use:
     elapsed_s: float
     cost_usd: float
     median_cost_usd: float = 0.0
+
+
+@dataclass
+class Tally:
+    """Running counts of a study's ended trials and costs."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    costs: list[float] = field(default_factory=list)  # sorted, US dollars per attempt
+
+    def count(self, state: str) -> None:
+        """One more trial ended in `state`."""
+        self.states[state] += 1
+
+    def add_cost(self, usd: float) -> None:
+        """One more attempt cost this much."""
+        insort(self.costs, usd)
+
+    def use(self, *, started: int, elapsed_s: float, in_flight_usd: float) -> Use:
+        """What the study has used, with `in_flight_usd` spent by attempts that still run."""
+        return Use(
+            started=started,
+            complete=self.states["complete"],
+            pruned=self.states["pruned"],
+            failed=self.states["failed"],
+            elapsed_s=elapsed_s,
+            cost_usd=fsum(self.costs) + in_flight_usd,
+            median_cost_usd=self.costs[len(self.costs) // 2] if self.costs else 0.0,
+        )
 
 
 def exhausted(limits: Limits, use: Use) -> StopReason | None:

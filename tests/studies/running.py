@@ -6,6 +6,7 @@ from mcp_server.execution.inline import InlineExecutor
 from mcp_server.store.schema import studies
 from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.memory import SamplerMemory
+from mcp_server.studies.mirror import OptunaMirror
 from mcp_server.studies.runner import Runner
 from mcp_server.studies.spec import CallableStudySpec
 from mcp_server.workspace import Workspace
@@ -26,12 +27,18 @@ def callable_spec(name: str = "study", objective: str = "quadratic", **changed: 
     return CallableStudySpec.model_validate({**fields, **changed})
 
 
+def open_memory(workspace: Workspace, ledger: Ledger) -> SamplerMemory:
+    """The sampler's memory with its mirror in the workspace."""
+    mirror = OptunaMirror(workspace.settings.workspace / "optuna.db", ledger.name, ledger.definition)
+    return SamplerMemory(ledger.definition, mirror)
+
+
 def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1) -> None:
     """Run the study until it ends or pauses."""
     with workspace.store.read() as connection:
         study_id = connection.execute(select(studies.c.id).where(studies.c.name == name)).scalar_one()
     ledger = Ledger(workspace.store, workspace.settings, study_id)
-    memory = SamplerMemory(workspace.settings.workspace / "optuna.db", name, ledger.definition)
+    memory = open_memory(workspace, ledger)
     executor = InlineExecutor(slots)
     try:
         Runner(ledger, memory, executor, logs=str(workspace.settings.workspace / "logs"), threads=1).run()

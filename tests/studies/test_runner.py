@@ -10,11 +10,10 @@ from mcp_server.errors import StudyExistsError
 from mcp_server.execution import Ended, TrialResult
 from mcp_server.store.schema import attempts, outbox, studies, trials
 from mcp_server.studies.ledger import Ledger
-from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.projection import Attempt
 from mcp_server.studies.stopping import FAILURES_WITHOUT_SUCCESS
 from mcp_server.workspace import Workspace
-from tests.studies.running import callable_spec, run_inline
+from tests.studies.running import callable_spec, open_memory, run_inline
 
 HERE = str(Path(__file__).parent)
 
@@ -90,9 +89,9 @@ def test_a_resume_with_a_changed_space_lists_the_differences(workspace: Workspac
 def test_a_lost_attempt_runs_again_under_its_own_number(workspace: Workspace, tmp_path: Path) -> None:
     start(workspace, "count_calls", n_trials=4, payload={"folder": str(tmp_path)})
     ledger = Ledger(workspace.store, workspace.settings, study_id(workspace))
-    memory = SamplerMemory(workspace.settings.workspace / "optuna.db", "study", ledger.definition)
+    memory = open_memory(workspace, ledger)
     ledger.begin()
-    memory.reconcile([])
+    memory.rebuild([])
     params = memory.begin(0, None)
     ledger.open_attempt(Attempt(0, 0, params, "sampler", 1.0), "log")  # and here everything is killed
 
@@ -110,10 +109,10 @@ def test_a_lost_attempt_runs_again_under_its_own_number(workspace: Workspace, tm
 def test_a_trial_that_was_asked_for_but_never_recorded_is_used_again(workspace: Workspace) -> None:
     start(workspace, n_trials=4)
     ledger = Ledger(workspace.store, workspace.settings, study_id(workspace))
-    memory = SamplerMemory(workspace.settings.workspace / "optuna.db", "study", ledger.definition)
+    memory = open_memory(workspace, ledger)
     ledger.begin()
-    memory.reconcile([])
-    memory.begin(0, None)  # Optuna has trial 0 running, we have no row: killed in between
+    memory.rebuild([])
+    memory.begin(0, None)  # the sampler has chosen, we have no row: killed in between
 
     run_inline(workspace)
 
@@ -124,11 +123,12 @@ def test_a_trial_that_was_asked_for_but_never_recorded_is_used_again(workspace: 
 def test_a_result_that_optuna_never_heard_of_is_told_to_it(workspace: Workspace) -> None:
     start(workspace, n_trials=3)
     ledger = Ledger(workspace.store, workspace.settings, study_id(workspace))
-    memory = SamplerMemory(workspace.settings.workspace / "optuna.db", "study", ledger.definition)
+    memory = open_memory(workspace, ledger)
     ledger.begin()
-    memory.reconcile([])
+    memory.rebuild([])
     attempt = Attempt(0, 0, memory.begin(0, None), "sampler", 1.0)
     ledger.open_attempt(attempt, "log")
+    memory.opened(0, attempt.params)
     ledger.close_trial(attempt, Ended("j", "completed", 1.0, 1.0, TrialResult(42.0)), 1.0)  # killed before tell
 
     run_inline(workspace)
@@ -153,9 +153,9 @@ def test_a_deleted_sampler_memory_is_rebuilt_from_our_rows(workspace: Workspace)
 def test_a_trial_that_kills_its_worker_twice_is_failed_for_good(workspace: Workspace) -> None:
     start(workspace, n_trials=2)
     ledger = Ledger(workspace.store, workspace.settings, study_id(workspace))
-    memory = SamplerMemory(workspace.settings.workspace / "optuna.db", "study", ledger.definition)
+    memory = open_memory(workspace, ledger)
     ledger.begin()
-    memory.reconcile([])
+    memory.rebuild([])
     params = memory.begin(0, None)
     for number in range(2):
         attempt = Attempt(0, number, params, "sampler", 1.0)

@@ -1,1 +1,1 @@
-"""training."""
+"""Fits estimators on prepared tables and scores them."""

@@ -1,0 +1,105 @@
+"""The objective of studies of a table: the mean validation score over folds that never change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Protocol
+
+import numpy as np
+
+from mcp_server.data.arrays import Arrays, load_development
+from mcp_server.errors import DataError
+from mcp_server.training.fitting import Array, Effort, Payload, Recipe, measured
+from mcp_server.training.scoring import evaluate, predict
+
+
+class Trial(Protocol):
+    """What an objective needs of its trial; `Pruned` is the exception that ends a pruned one."""
+
+    Pruned: type[Exception]
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        """What the sampler chose."""
+
+    @property
+    def payload(self) -> Mapping[str, object]:
+        """What the study passes to each of its trials."""
+
+    def report(self, value: float, step: int, *, running: float | None = None) -> None:
+        """Report the value of a step, and what the trial would score if it ended now."""
+
+    def should_prune(self) -> bool:
+        """Whether the trial should stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What an objective found: the value to optimise, and what else is worth keeping."""
+
+    value: float
+    std: float | None = None
+    folds: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def cross_validate(trial: Trial) -> Score:
+    """The mean score of the trial's estimator over the folds of the prepared table.
+
+    Each fold fits the whole pipeline, preprocessing included, on its own training rows. After each fold the trial
+    reports the fold's score and the mean so far, with the fold's number, from 1, as the step.
+
+    Raises:
+        InvalidRequestError: If the estimator, a parameter or the metric is unknown or does not fit the table.
+        DataError: If the estimator cannot be fitted on a fold, or the metric is undefined there.
+        Exception: `trial.Pruned`, when the trial should stop.
+    """
+    payload = Payload.model_validate(dict(trial.payload))
+    arrays = load_development(payload.folder)
+    recipe = Recipe.of(payload, trial.params, arrays.data)
+    effort, folds = Effort(), _Folds(recipe)
+    splits = arrays.splits()
+    for number, (train, validation) in enumerate(splits, 1):
+        folds.add(_fold_scores(recipe, arrays, train, validation, effort), number, len(splits))
+        trial.report(folds.values[-1], number, running=fmean(folds.values))
+        if number < len(splits) and trial.should_prune():
+            raise trial.Pruned(f"stopped after fold {number} of {len(splits)}")
+    return folds.score(effort)
+
+
+class _Folds:
+    """The scores of the folds so far."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._names = [metric.name for metric in recipe.metrics]
+        self._scores: list[list[float]] = []
+
+    @property
+    def values(self) -> list[float]:
+        return [scores[0] for scores in self._scores]
+
+    def add(self, scores: list[float], number: int, n_folds: int) -> None:
+        if not np.isfinite(scores[0]):
+            raise DataError(
+                f"{self._names[0]} is {scores[0]} on fold {number} of {n_folds}.",
+                hint="A class may be missing there: use fewer folds, or the metric accuracy.",
+            )
+        self._scores.append(scores)
+
+    def score(self, effort: Effort) -> Score:
+        others = list(zip(*self._scores, strict=True))[1:]
+        means = {name: fmean(scores) for name, scores in zip(self._names[1:], others, strict=True)}
+        return Score(
+            value=fmean(self.values),
+            std=stdev(self.values) if len(self.values) > 1 else None,
+            folds=self.values,
+            metrics={**{name: mean for name, mean in means.items() if np.isfinite(mean)}, **effort.metrics()},
+        )
+
+
+def _fold_scores(recipe: Recipe, arrays: Arrays, train: Array, validation: Array, effort: Effort) -> list[float]:
+    pipeline = recipe.fitted(arrays.X[train], arrays.y[train], effort)
+    with measured(effort, "predict_seconds"):
+        predictions = predict(pipeline, arrays.X[validation], recipe.metrics, recipe.n_classes)
+    y = arrays.y[validation]
+    return [evaluate(metric, y, predictions, recipe.n_classes) for metric in recipe.metrics]

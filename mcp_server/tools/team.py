@@ -1,0 +1,48 @@
+"""Tools for those who look after a server that several people use."""
+
+from importlib.metadata import version
+
+from pydantic import BaseModel
+
+from mcp_server.access import Permission
+from mcp_server.tools._toolset import Call, Toolset
+
+toolset = Toolset("team", default=False)
+
+
+class ToolCalls(BaseModel):
+    """Calls since the server started: a row for each tool and outcome."""
+
+    columns: list[str] = ["tool", "outcome", "calls", "mean_ms"]
+    rows: list[list[str | int | float]]
+
+
+class ServerStatus(BaseModel):
+    """A running server."""
+
+    version: str
+    workspace: str
+    transport: str
+    caller: str
+    role: str
+    read_only: bool
+    calls: ToolCalls
+
+
+@toolset.tool(Permission.READ, title="Status of the server")
+def server_status(call: Call) -> ServerStatus:
+    """Version, role and settings of this server, and how often each tool was called, how it ended and how fast."""
+    settings = call.workspace.settings
+    rows: list[list[str | int | float]] = [
+        [tool, outcome, durations.count, round(1000 * durations.seconds / durations.count, 1)]
+        for (tool, outcome), durations in call.workspace.metrics.snapshot().items()
+    ]
+    return ServerStatus(
+        version=version("tuning-mcp"),
+        workspace=str(settings.workspace),
+        transport=settings.transport,
+        caller=call.principal.name,
+        role=call.principal.role.value,
+        read_only=settings.read_only,
+        calls=ToolCalls(rows=rows),
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mcp_server.data.columns import facts_of
-from mcp_server.data.encoding import chosen_columns, encoded
+from mcp_server.data.encoding import chosen_columns, encoded, infinite_note
 from mcp_server.data.leaks import leaks_of
 from mcp_server.data.spec import Column, DataSpec
 from mcp_server.data.splits import FoldKind, Rows, fold_numbers, split_sealed
@@ -63,7 +63,9 @@ def drafted(spec: DataSpec, table: Table, validation: Table | None) -> Draft:
     _check_enough(rows, classes, spec.test_size, n_folds)
     positions, sealed = split_sealed(rows, spec.test_size, spec.seed)
     seen = frame.iloc[positions]
-    columns, column_notes = chosen_columns(seen[roles.features])
+    facts = [facts_of(seen[name], name) for name in roles.features]
+    columns, column_notes = chosen_columns(seen, facts)
+    compared = [roles.target, *(fact.name for fact in facts if fact.kind != "id")]
     draft = Draft(
         roles=roles,
         rows=rows.at(positions),
@@ -72,7 +74,7 @@ def drafted(spec: DataSpec, table: Table, validation: Table | None) -> Draft:
         development=_arrays(seen, columns, y[positions]),
         sealed=_arrays(frame.iloc[sealed], columns, y[sealed]),
         n_folds=n_folds,
-        notes=[*table.notes, *notes, *column_notes, *_role_notes(roles)],
+        notes=[*table.notes, *notes, *column_notes, *infinite_note(frame, roles.features), *_role_notes(roles)],
         warnings=[leak.sentence for leak in leaks_of(seen[[*roles.features, roles.target]], roles.target, task)],
     )
     _check_development_classes(draft)
@@ -80,7 +82,7 @@ def drafted(spec: DataSpec, table: Table, validation: Table | None) -> Draft:
         _append_validation(draft, validation)
     else:
         _assign_folds(draft, spec.seed)
-    draft.warnings += _warnings(draft, frame)
+    draft.warnings += _warnings(draft, frame, copies=_copies(frame[compared], positions, sealed))
     return draft
 
 
@@ -229,11 +231,11 @@ def _role_notes(roles: Roles) -> list[str]:
     return notes
 
 
-def _warnings(draft: Draft, frame: "pd.DataFrame") -> list[str]:
+def _warnings(draft: Draft, frame: "pd.DataFrame", *, copies: int) -> list[str]:
     import numpy as np
 
     warnings = []
-    if copies := _copies(draft):
+    if copies:
         warnings.append(
             f"{copies:,} of {counted(len(draft.sealed['y']), 'sealed test row')} also occur among the other rows: the"
             " final test is easier than new data will be."
@@ -248,16 +250,13 @@ def _warnings(draft: Draft, frame: "pd.DataFrame") -> list[str]:
     return warnings
 
 
-def _copies(draft: Draft) -> int:
-    """Sealed rows with the features and target of a development row."""
+def _copies(frame: "pd.DataFrame", development: "np.ndarray", sealed: "np.ndarray") -> int:
+    """Sealed rows that are equal to a development row, text included."""
     import numpy as np
     import pandas as pd
 
-    def hashes(arrays: dict[str, "np.ndarray"]) -> "np.ndarray":
-        frame = pd.DataFrame(arrays["X"]).assign(y=arrays["y"])
-        return pd.util.hash_pandas_object(frame, index=False).to_numpy()
-
-    return int(np.isin(hashes(draft.sealed), hashes(draft.development)).sum())
+    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    return int(np.isin(hashes[sealed], hashes[development]).sum())
 
 
 def _in_future(times: "pd.Series") -> int:

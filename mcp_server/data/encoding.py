@@ -1,9 +1,10 @@
 """Columns as floats: numbers, category codes, days since 1970; NaN for missing."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcp_server.data.columns import ColumnFacts, facts_of
+from mcp_server.data.columns import ColumnFacts
 from mcp_server.data.spec import Column
 from mcp_server.data.table import matched
 from mcp_server.data.text import label, listed
@@ -22,20 +23,17 @@ _LEFT_OUT = {
 }
 
 
-def chosen_columns(frame: "pd.DataFrame") -> tuple[list[Column], list[str]]:
-    """The columns that can be learned from, and notes on the others.
+def chosen_columns(frame: "pd.DataFrame", facts: Sequence[ColumnFacts]) -> tuple[list[Column], list[str]]:
+    """Those of the columns in `facts` that can be learned from, and notes on the others.
 
     Raises:
         DataError: If none is left.
     """
-    facts = [facts_of(frame[name], name) for name in frame.columns]
     notes = [
         sentence.format(listed(names))
         for kind, sentence in _LEFT_OUT.items()
         if (names := [fact.name for fact in facts if fact.kind == kind])
     ]
-    if infinite := [f"{label(fact.name)} ({fact.infinite:,})" for fact in facts if fact.infinite]:
-        notes.append(f"Infinite values count as missing: {listed(infinite)}.")
     columns = [column for fact in facts if (column := _column(frame[fact.name], fact))]
     if not columns:
         raise DataError(
@@ -44,6 +42,17 @@ def chosen_columns(frame: "pd.DataFrame") -> tuple[list[Column], list[str]]:
     if texts := [column.name for column in columns if column.kind == "categorical"]:
         notes.append(f"Text columns are used as categories, which every estimator gets encoded: {listed(texts)}.")
     return columns, notes
+
+
+def infinite_note(frame: "pd.DataFrame", names: Sequence[str]) -> list[str]:
+    """A note on infinite values, which become missing ones, when there are any."""
+    from pandas.api import types
+
+    counts = {
+        name: int(frame[name].isin([math.inf, -math.inf]).sum()) for name in names if types.is_float_dtype(frame[name])
+    }
+    infinite = [f"{label(name)} ({count:,})" for name, count in counts.items() if count]
+    return [f"Infinite values count as missing: {listed(infinite)}."] if infinite else []
 
 
 def _column(series: "pd.Series", fact: ColumnFacts) -> Column | None:
@@ -82,8 +91,8 @@ def _floats(series: "pd.Series", column: Column) -> "np.ndarray":
         times = pd.to_datetime(series, errors="coerce")
         days = times.to_numpy().astype("datetime64[us]").astype(np.int64) / _MICROSECONDS_A_DAY
         return np.where(times.isna(), np.nan, days)
-    codes = pd.Categorical(_texts(series), categories=column.categories).codes
-    return np.where(codes < 0, np.nan, codes)
+    codes = {category: float(code) for code, category in enumerate(column.categories)}
+    return _texts(series).map(codes).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _texts(series: "pd.Series") -> "pd.Series":

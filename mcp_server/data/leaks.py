@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SAMPLE = 100_000
-_FEWEST_ROWS = 40
-_BINS = 64
+_FEWEST_ROWS = 20
+_FEW_VALUES = 64
 _TOO_GOOD = 0.99
 _FILLED_PURITY = 0.97
 _COINCIDENCE = 14.0  # nats: fewer than one in a million columns would look like this by chance
@@ -111,48 +111,61 @@ def _score(series: "pd.Series", answer: _Answer) -> float:
     """Balanced accuracy or R2 of the column alone, on rows that were not used to look."""
     import numpy as np
 
-    bins = _binned(series)
-    half = np.random.default_rng(_SEED).random(len(bins)) < 0.5  # noqa: PLR2004 - half and half
+    guess = _nearest if _is_continuous(series) else _usual
+    values = _floats(series) if _is_continuous(series) else series.factorize()[0] + 1
+    seen = np.random.default_rng(_SEED).random(len(values)) < 0.5  # noqa: PLR2004 - half and half
     judge = _r2 if answer.task == "regression" else _balanced_accuracy
-    score = (judge(bins, answer.y, half) + judge(bins, answer.y, ~half)) / 2
+    halves = (judge(answer.y[~half], guess(values, answer, half)) for half in (seen, ~seen))
+    score = sum(halves) / 2
     return max(score, _rank_r2(series, answer.y)) if answer.task == "regression" else score
 
 
-def _binned(series: "pd.Series") -> "np.ndarray":
-    """Small whole numbers: the values themselves when few, else quantile bins; missing values are a bin."""
-    import numpy as np
-    import pandas as pd
+def _is_continuous(series: "pd.Series") -> bool:
     from pandas.api import types
 
-    codes, values = pd.factorize(series)
     is_ordered = types.is_numeric_dtype(series) or types.is_datetime64_any_dtype(series)
-    if is_ordered and len(values) > _BINS:
-        ranks = series.rank(pct=True).fillna(0).to_numpy()
-        codes = np.where(ranks > 0, np.ceil(ranks * _BINS), 0).astype(np.int64) - 1
-    return codes + 1
+    return is_ordered and series.nunique() > _FEW_VALUES
 
 
-def _balanced_accuracy(bins: "np.ndarray", y: "np.ndarray", seen: "np.ndarray") -> float:
+def _floats(series: "pd.Series") -> "np.ndarray":
+    """Numbers in the order of the values; missing ones lie together below all others."""
+    return series.rank().fillna(-len(series)).to_numpy(dtype=float)
+
+
+def _nearest(values: "np.ndarray", answer: _Answer, seen: "np.ndarray") -> "np.ndarray":
+    """The target of the seen row whose value is nearest."""
     import numpy as np
 
-    n_classes = int(y.max()) + 1
-    table = np.bincount(bins[seen] * n_classes + y[seen], minlength=(int(bins.max()) + 1) * n_classes)
-    table = table.reshape(-1, n_classes)
-    usual = np.bincount(y[seen], minlength=n_classes).argmax()
-    guess = np.where(table.sum(axis=1) > 0, table.argmax(axis=1), usual)[bins[~seen]]
-    truth = y[~seen]
+    order = np.argsort(values[seen], kind="stable")
+    known, wanted = values[seen][order], values[~seen]
+    right = np.clip(np.searchsorted(known, wanted), 1, len(known) - 1)
+    is_left = wanted - known[right - 1] <= known[right] - wanted
+    return answer.y[seen][order][right - is_left]
+
+
+def _usual(codes: "np.ndarray", answer: _Answer, seen: "np.ndarray") -> "np.ndarray":
+    """The most frequent class, or the mean, of the seen rows with the same value."""
+    import numpy as np
+
+    size, y = int(codes.max()) + 1, answer.y[seen]
+    counts = np.bincount(codes[seen], minlength=size)
+    if answer.task == "regression":
+        sums = np.bincount(codes[seen], weights=y, minlength=size)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), y.mean())[codes[~seen]]
+    n_classes = len(answer.classes)
+    table = np.bincount(codes[seen] * n_classes + y, minlength=size * n_classes).reshape(size, n_classes)
+    return np.where(counts > 0, table.argmax(axis=1), np.bincount(y).argmax())[codes[~seen]]
+
+
+def _balanced_accuracy(truth: "np.ndarray", guess: "np.ndarray") -> float:
+    import numpy as np
+
     return float(np.mean([np.mean(guess[truth == value] == value) for value in np.unique(truth)]))
 
 
-def _r2(bins: "np.ndarray", y: "np.ndarray", seen: "np.ndarray") -> float:
-    import numpy as np
-
-    size = int(bins.max()) + 1
-    counts = np.bincount(bins[seen], minlength=size)
-    sums = np.bincount(bins[seen], weights=y[seen], minlength=size)
-    guess = np.where(counts > 0, sums / np.maximum(counts, 1), y[seen].mean())[bins[~seen]]
-    spread = float(((y[~seen] - y[~seen].mean()) ** 2).sum())
-    return 1 - float(((y[~seen] - guess) ** 2).sum()) / spread if spread else 0.0
+def _r2(truth: "np.ndarray", guess: "np.ndarray") -> float:
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    return 1 - float(((truth - guess) ** 2).sum()) / spread if spread else 0.0
 
 
 def _rank_r2(series: "pd.Series", y: "np.ndarray") -> float:
@@ -163,6 +176,6 @@ def _rank_r2(series: "pd.Series", y: "np.ndarray") -> float:
     if not types.is_numeric_dtype(series) or types.is_bool_dtype(series):
         return 0.0
     pair = pd.DataFrame({"x": series.rank().to_numpy(), "y": pd.Series(y).rank().to_numpy()}).dropna()
-    if len(pair) < len(y) / 2 or pair["x"].nunique() < _BINS:
+    if len(pair) < len(y) / 2 or pair["x"].nunique() < _FEW_VALUES:
         return 0.0
     return float(pair["x"].corr(pair["y"])) ** 2

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 16_384
+_OFFSET_BYTES = 8
 
 
 def read_parquet(opened: OpenedFile, limits: Limits) -> tuple["pd.DataFrame", list[str]]:
@@ -75,28 +76,43 @@ def _loaded(file: "pa.ParquetFile", names: list[str], file_name: str, limits: Li
 
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
-        size += batch.nbytes
+        size += sum(_plain_bytes(array) for array in batch.columns)
         if size > limits.table_bytes:
             raise DataError(
                 f"{label(file_name)} takes more than {limits.table_bytes / 1e9:,.1f} GB in memory.",
                 hint="Pass a sample of the rows, or fewer columns.",
             )
-        batches.append(batch)
+        batches.append(_plain(batch))
     if not batches:
         return file.schema_arrow.empty_table().select(names)
-    return pa.Table.from_batches([_plain(batch) for batch in batches])
+    return pa.Table.from_batches(batches)
+
+
+def _plain_bytes(array: "pa.Array") -> int:
+    """What the values take when each is written out."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if not types.is_dictionary(array.type):
+        return int(array.nbytes)
+    if not (types.is_string(array.dictionary.type) or types.is_large_string(array.dictionary.type)):
+        return _OFFSET_BYTES * len(array)
+    lengths = pc.binary_length(array.dictionary)
+    return int(pc.sum(pc.take(lengths, array.indices)).as_py() or 0) + _OFFSET_BYTES * len(array)
 
 
 def _plain(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """Decimals as floats and times as text, which pandas would hold as Python objects."""
+    """Dictionaries written out; decimals as floats and times as text, which pandas would hold as Python objects."""
     import pyarrow as pa
     from pyarrow import types
 
     def plain(array: "pa.Array") -> "pa.Array":
+        if types.is_dictionary(array.type):
+            return array.dictionary_decode()
         if types.is_decimal(array.type):
             return array.cast(pa.float64())
-        if types.is_time(array.type) or types.is_duration(array.type) or types.is_null(array.type):
-            return array.cast(pa.string()) if not types.is_duration(array.type) else array.cast(pa.int64())
-        return array
+        if types.is_duration(array.type):
+            return array.cast(pa.int64())
+        return array.cast(pa.string()) if types.is_time(array.type) or types.is_null(array.type) else array
 
     return pa.RecordBatch.from_arrays([plain(array) for array in batch.columns], names=batch.schema.names)

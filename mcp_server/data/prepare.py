@@ -7,7 +7,8 @@ from mcp_server.data.bundled import PREFIX
 from mcp_server.data.cache import SEALED, PreparedCache, key_of
 from mcp_server.data.draft import drafted
 from mcp_server.data.gate import DataGate
-from mcp_server.data.readers import read_table
+from mcp_server.data.limits import Limits
+from mcp_server.data.readers import DEFAULT_LIMITS, read_table
 from mcp_server.data.spec import DataSpec, PreparedData
 from mcp_server.data.table import Table
 from mcp_server.errors import InvalidRequestError
@@ -16,20 +17,21 @@ _LAYOUT = 1
 _PLACES = {"data", "validation_data"}
 
 
-def prepare(spec: DataSpec, gate: DataGate, cache: Path) -> PreparedData:
+def prepare(spec: DataSpec, gate: DataGate, cache: Path, *, limits: Limits = DEFAULT_LIMITS) -> PreparedData:
     """The table of `spec` as arrays with its splits fixed; the same request on an unchanged file is answered at once.
 
     Args:
         spec: The table, its target, and how rows are kept apart.
         gate: Opens the files.
         cache: Folder that all studies share.
+        limits: How large a table may be.
 
     Raises:
         InvalidRequestError: If `spec` names no table, or asks for what cannot be combined.
         DataError: If the table cannot be learned from as asked; the text names the column, the class or the line.
         DatasetNotFoundError: If there is no such file.
     """
-    if spec.data is None:
+    if not spec.data:
         raise InvalidRequestError("No table was named.", hint='Pass data="churn.csv" or data="sklearn:iris".')
     if spec.time and spec.group:
         raise InvalidRequestError("time and group cannot be combined.", hint="Pass the one that matters more.")
@@ -39,14 +41,16 @@ def prepare(spec: DataSpec, gate: DataGate, cache: Path) -> PreparedData:
     request = key_of(_LAYOUT, [*stamps], options)
     if found := shelf.seen(request):
         return found.model_copy(update={"source": spec.data})
-    table = read_table(spec.data, gate, encoding=spec.encoding, separator=spec.separator)
-    validation = None
-    if spec.validation_data:
-        validation = read_table(spec.validation_data, gate, encoding=spec.encoding, separator=spec.separator)
+    table = _read(spec, spec.data, gate, limits)
+    validation = _read(spec, spec.validation_data, gate, limits) if spec.validation_data else None
     key = key_of(_LAYOUT, table.digest, validation.digest if validation else None, options)
     prepared = shelf.load(key) or shelf.store(key, lambda folder: _written(folder, spec, table, validation))
     shelf.remember(request, key, mtime_ns)
     return prepared.model_copy(update={"source": spec.data})
+
+
+def _read(spec: DataSpec, source: str, gate: DataGate, limits: Limits) -> Table:
+    return read_table(source, gate, encoding=spec.encoding, separator=spec.separator, limits=limits)
 
 
 def _stamps(sources: Sequence[str | None], gate: DataGate) -> tuple[list[str], int]:

@@ -42,6 +42,7 @@ def ours(n_trials: int) -> tuple[float, float]:
                 "sampler": "random",
                 "n_trials": n_trials,
                 "parallel": 1,
+                "preload": ["mcp_server.testing.objectives"],
             }
         )
         workspace.studies.start(spec, "benchmark")

@@ -54,6 +54,7 @@ def _run(settings: Settings, study_id: str, lock: KernelLock) -> None:
         folder = str(study_folder(settings.workspace, study_id) / "trials")
         ensure_tracker(store, settings)
         Runner(ledger, memory, executor, logs=folder, threads=threads).run()
+        memory.close()
         ensure_tracker(store, settings)
     finally:
         executor.close()

@@ -85,6 +85,11 @@ class SamplerMemory:
         if self._mirror is not None:
             self._mirror.closed(number, state, value)
 
+    def close(self) -> None:
+        """Return when the mirror has everything."""
+        if self._mirror is not None:
+            self._mirror.close()
+
     def _enqueue(self, number: int, params: Params) -> None:
         self._planned[number] = params
         inside = self._definition.space.distributions(params)

@@ -1,8 +1,11 @@
 """The study as Optuna's own tools see it: `optuna.db`, which follows our rows and can be made again from them."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +33,8 @@ class KnownTrial:
 class OptunaMirror:
     """Optuna's study called `name` in the SQLite file `path`, created when there is none.
 
-    Two short transactions per trial: its row is created complete with its parameters, and later gets its result.
+    Two short transactions per trial: its row is created complete with its parameters, and later gets its result. They
+    happen in a thread of their own, in order, because no trial has to wait for them; `close` waits until all are done.
     """
 
     def __init__(self, path: Path, name: str, definition: StudyDefinition) -> None:
@@ -45,33 +49,56 @@ class OptunaMirror:
         except DuplicatedStudyError:
             self._study_id = self._storage.get_study_id_from_name(name)
         self._ids: dict[int, int] = {}
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="mirror")
+        self._pending: deque[Future[None]] = deque()
 
     def catch_up(self, rows: Sequence[KnownTrial]) -> None:
         """Make the file say what our rows, ordered by number, say. May be cut off and repeated."""
         found = self._storage.get_all_trials(self._study_id, deepcopy=False)
         for row in rows:
             if row.number >= len(found):
-                self.opened(row)
+                self._create(row)
                 continue
             known = found[row.number]
             self._ids[row.number] = known._trial_id  # noqa: SLF001 - the storage's methods want it
             if row.state != "running" and not known.state.is_finished():
                 for step in row.reports.keys() - known.intermediate_values.keys():
-                    self.reported(row.number, step, row.reports[step])
-                self.closed(row.number, row.state, row.value)
+                    self._storage.set_trial_intermediate_value(self._ids[row.number], step, row.reports[step])
+                self._finish(row.number, row.state, row.value)
 
     def opened(self, trial: KnownTrial) -> None:
-        """Add a trial that is on record, in whatever state it is; once only."""
+        """Add a trial that is on record; adding it again changes nothing."""
+        self._later(partial(self._create, trial))
+
+    def reported(self, number: int, step: int, value: float) -> None:
+        """Add an intermediate value."""
+        self._later(lambda: self._storage.set_trial_intermediate_value(self._ids[number], step, value))
+
+    def closed(self, number: int, state: TrialState, value: float | None) -> None:
+        """Give a trial its result."""
+        self._later(partial(self._finish, number, state, value))
+
+    def close(self) -> None:
+        """Return when everything is written.
+
+        Raises:
+            optuna.exceptions.StorageInternalError: If something could not be; the next runner writes it.
+        """
+        self._writer.shutdown()
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _later(self, write: Callable[[], None]) -> None:
+        while self._pending and self._pending[0].done():
+            self._pending.popleft().result()
+        self._pending.append(self._writer.submit(write))
+
+    def _create(self, trial: KnownTrial) -> None:
         if trial.number not in self._ids:
             template = frozen_trial(self._space, trial)
             self._ids[trial.number] = self._storage.create_new_trial(self._study_id, template)
 
-    def reported(self, number: int, step: int, value: float) -> None:
-        """Add an intermediate value."""
-        self._storage.set_trial_intermediate_value(self._ids[number], step, value)
-
-    def closed(self, number: int, state: TrialState, value: float | None) -> None:
-        """Give a trial its result."""
+    def _finish(self, number: int, state: TrialState, value: float | None) -> None:
         values = [value] if state == "complete" and value is not None else None
         self._storage.set_trial_state_values(self._ids.pop(number), optuna_state(state), values)
 

@@ -44,3 +44,4 @@ def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1) -> 
         Runner(ledger, memory, executor, logs=str(workspace.settings.workspace / "logs"), threads=1).run()
     finally:
         executor.close()
+        memory.close()

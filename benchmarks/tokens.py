@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import mcp_server
 from mcp import Client
+
+import mcp_server
+from mcp_server import logs
 from mcp_server.server import build_server
 from mcp_server.settings import Settings
 from mcp_server.workspace import Workspace
@@ -34,7 +36,7 @@ class Meter:
         result = await self.client.call_tool(tool, arguments)
         text = result.content[0].text
         if result.is_error:
-            sys.exit(f"{tool}: {text}")
+            raise RuntimeError(f"{tool}: {text}")
         self.rows.append((tool, len(json.dumps(arguments).encode()), len(text.encode())))
         return result.structured_content
 
@@ -68,6 +70,7 @@ def report(n_trials: int, meter: Meter) -> bool:
 
 async def main() -> bool:
     """Both studies on one server."""
+    logs.configure()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Settings(workspace=Path(folder), data_roots=(SAMPLES,)))
         async with Client(build_server(workspace)) as client:

@@ -7,15 +7,16 @@ import sys
 import tomllib
 from pathlib import Path
 
-import anyio
 import typer
 from mcp.types import Tool
 from pydantic.fields import FieldInfo
 
 from mcp_server.settings import PREFIX, Settings
+from mcp_server.tools import TOOLSETS
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = ("<!-- tools: begin -->", "<!-- tools: end -->")
+DEFAULT = {toolset.name for toolset in TOOLSETS if toolset.default}
 NOTE = "<!-- Written by docs/generate.py; run `make docs`. -->\n"
 
 
@@ -92,7 +93,8 @@ def tools_page(listed: dict[str, list[Tool]]) -> str:
     """docs/reference/tools.md from the tools as a client sees them."""
     page = f"{NOTE}# Tools\n\nWhat a client sees, in this order. Arguments marked `*` are required.\n"
     for toolset, tools in listed.items():
-        page += f"\n## Toolset {toolset}\n"
+        asked = "" if toolset in DEFAULT else f"\nOffered with `--toolsets {toolset}` only.\n"
+        page += f"\n## Toolset {toolset}\n{asked}"
         for tool in tools:
             page += f"\n### {tool.name}\n\n{tool.description}\n"
             if rows := _argument_rows(tool):
@@ -131,8 +133,9 @@ def tools_table(listed: dict[str, list[Tool]]) -> str:
     """README's table of tools."""
     rows = [
         [f"`{tool.name}`", (tool.description or "").split("\n\n")[0], "reads" if _reads(tool) else "changes"]
-        for tools in listed.values()
+        for toolset, tools in listed.items()
         for tool in tools
+        if toolset in DEFAULT
     ]
     return table(["tool", "what it does", ""], rows)
 
@@ -149,14 +152,14 @@ def readme(listed: dict[str, list[Tool]]) -> str:
     return f"{before}{MARKS[0]}\n{tools_table(listed)}{MARKS[1]}{after}"
 
 
-async def list_tools() -> dict[str, list[Tool]]:
-    """The tools of each toolset, as an operator's client gets them."""
-    raise NotImplementedError
+def list_tools() -> dict[str, list[Tool]]:
+    """The tools of each toolset, as a client of an administrator gets them."""
+    return {toolset.name: [tool.listed() for tool in toolset] for toolset in TOOLSETS}
 
 
 def pages() -> dict[Path, str]:
     """What every generated file should hold."""
-    listed = anyio.run(list_tools)
+    listed = list_tools()
     reference = ROOT / "docs/reference"
     return {
         ROOT / "docs/features.md": features_page(),
@@ -185,6 +188,7 @@ def main() -> int:
             sys.stderr.write(f"stale: {', '.join(outdated)}; run `make docs`\n")
         return 1 if outdated else 0
     for path, text in expected.items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return 0
 

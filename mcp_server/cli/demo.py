@@ -89,11 +89,14 @@ def demo(
     """Tune a model for a bundled table through a real MCP client, and show every call."""
     folder = (workspace or Path(tempfile.mkdtemp(prefix="tuning-demo-"))).absolute()
     console = Console(soft_wrap=True)
+    refused: list[str] = []
     try:
         anyio.run(_demo, folder, trials, console)
-    except ToolFailedError as exc:
-        console.print(f"The server refused: {exc}", style="red", markup=False)
-        raise typer.Exit(1) from exc
+    except* ToolFailedError as group:  # the client's task group wraps what is raised inside it
+        refused = [str(exc) for exc in group.exceptions]
+    if refused:
+        console.print(f"The server refused: {refused[0]}", style="red", markup=False)
+        raise typer.Exit(1)
 
 
 async def _demo(folder: Path, trials: int, console: Console) -> None:
@@ -127,7 +130,7 @@ async def _connected(folder: Path, console: Console) -> AsyncIterator[Conversati
 async def _inspect(talk: Conversation) -> list[str]:
     """Look at the table; the columns that it advises to leave out."""
     profile = await talk.call("inspect_dataset", data=TABLE, target=TARGET)
-    talk.say(profile["message"])
+    talk.say(profile["summary"])
     for warning in profile["warnings"]:
         talk.say(f"- {warning}")
     drop: list[str] = profile["suggested_drop"]

@@ -8,9 +8,10 @@ import numpy as np
 from mcp_server.data.arrays import load_development
 from mcp_server.data.sealed import load_sealed
 from mcp_server.errors import DataError
+from mcp_server.execution import TrialResult
+from mcp_server.execution.trial import Trial
 from mcp_server.training.fitting import Array, Effort, Payload, Recipe, measured
 from mcp_server.training.metrics import Metric
-from mcp_server.training.objective import Score, Trial
 from mcp_server.training.scoring import Predictions, evaluate, predict
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CENTRAL = (2.5, 97.5)
 _MOST_UNDEFINED = 0.5
 
 
-def final_test(trial: Trial) -> Score:
+def final_test(trial: Trial) -> TrialResult:
     """The trial's estimator, fitted on all development rows, scored on the sealed rows.
 
     The metrics beside the value: `low` and `high`, a 95 % interval for the noise of the test rows alone (percentile
@@ -49,7 +50,7 @@ def final_test(trial: Trial) -> Score:
     beside = {other.name: evaluate(other, y, predictions, recipe.n_classes) for other in others}
     beside["dummy"] = evaluate(metric, y, predict(dummy, sealed, [metric], recipe.n_classes), recipe.n_classes)
     beside |= {**_interval(metric, np.asarray(y), predictions, recipe), **effort.metrics()}
-    return Score(value, metrics={name: number for name, number in beside.items() if np.isfinite(number)})
+    return TrialResult(value, metrics={name: number for name, number in beside.items() if np.isfinite(number)})
 
 
 def _interval(metric: Metric, y: Array, predictions: Predictions, recipe: Recipe) -> dict[str, float]:

@@ -1,58 +1,27 @@
 """The objective of studies of a table: the mean validation score over folds that never change."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import Protocol
 
 import numpy as np
 
 from mcp_server.data.arrays import Arrays, load_development
 from mcp_server.errors import DataError
+from mcp_server.execution import TrialResult
+from mcp_server.execution.trial import Trial, TrialPruned
 from mcp_server.training.fitting import Array, Effort, Payload, Recipe, measured
 from mcp_server.training.scoring import evaluate, predict
 
 
-class Trial(Protocol):
-    """What an objective needs of its trial; `Pruned` is the exception that ends a pruned one."""
-
-    Pruned: type[Exception]
-
-    @property
-    def params(self) -> Mapping[str, object]:
-        """What the sampler chose."""
-
-    @property
-    def payload(self) -> Mapping[str, object]:
-        """What the study passes to each of its trials."""
-
-    def report(self, value: float, step: int, *, running: float | None = None) -> None:
-        """Report the value of a step, and what the trial would score if it ended now."""
-
-    def should_prune(self) -> bool:
-        """Whether the trial should stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What an objective found: the value to optimise, and what else is worth keeping."""
-
-    value: float
-    std: float | None = None
-    folds: list[float] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-def cross_validate(trial: Trial) -> Score:
+def cross_validate(trial: Trial) -> TrialResult:
     """The mean score of the trial's estimator over the folds of the prepared table.
 
     Each fold fits the whole pipeline, preprocessing included, on its own training rows. After each fold the trial
-    reports the fold's score and the mean so far, with the fold's number, from 1, as the step.
+    reports the fold's score and the mean so far, with the fold's number, from 0, as the step.
 
     Raises:
         InvalidRequestError: If the estimator, a parameter or the metric is unknown or does not fit the table.
         DataError: If the estimator cannot be fitted on a fold, or the metric is undefined there.
-        Exception: `trial.Pruned`, when the trial should stop.
+        TrialPruned: When the trial should stop.
     """
     payload = Payload.model_validate(dict(trial.payload))
     arrays = load_development(payload.folder)
@@ -61,9 +30,9 @@ def cross_validate(trial: Trial) -> Score:
     splits = arrays.splits()
     for number, (train, validation) in enumerate(splits, 1):
         folds.add(_fold_scores(recipe, arrays, train, validation, effort), number, len(splits))
-        trial.report(folds.values[-1], number, running=fmean(folds.values))
+        trial.report(folds.values[-1], number - 1, running=fmean(folds.values))
         if number < len(splits) and trial.should_prune():
-            raise trial.Pruned(f"stopped after fold {number} of {len(splits)}")
+            raise TrialPruned(f"stopped after fold {number} of {len(splits)}")
     return folds.score(effort)
 
 
@@ -86,10 +55,10 @@ class _Folds:
             )
         self._scores.append(scores)
 
-    def score(self, effort: Effort) -> Score:
+    def score(self, effort: Effort) -> TrialResult:
         others = list(zip(*self._scores, strict=True))[1:]
         means = {name: fmean(scores) for name, scores in zip(self._names[1:], others, strict=True)}
-        return Score(
+        return TrialResult(
             value=fmean(self.values),
             std=stdev(self.values) if len(self.values) > 1 else None,
             folds=self.values,

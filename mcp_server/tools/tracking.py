@@ -22,5 +22,5 @@ def get_run(
     call: Call,
     run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="Id of a run, from search_runs.")],
 ) -> RunDetails:
-    """One MLflow run: parameters, metrics with their histories, tags, artifacts, and the study and trial it belongs to."""
+    """One MLflow run: parameters, metrics with histories, tags, artifacts, and the study and trial it belongs to."""
     return call.workspace.runs.get(run_id)

@@ -37,7 +37,7 @@ def inspect_dataset(
     data: Annotated[str, Field(max_length=4096, description="Path of a CSV, TSV or Parquet file, or sklearn:<name>.")],
     target: Annotated[str | None, Field(max_length=500, description="Column to predict, if known.")] = None,
 ) -> DatasetProfile:
-    """Look at a table before tuning: columns, missing values, likely targets, class balance, and what would spoil a model.
+    """Look at a table before tuning: columns, missing values, likely targets, class balance, and traps.
 
     Columns that give the answer away, identifiers and duplicates are named in plain sentences; pass them as `drop`.
     """
@@ -141,5 +141,5 @@ def compare_automl_trials(
 
 @toolset.tool(Permission.READ, title="Best parameters of a study")
 def get_automl_best_params(call: Call, study_name: StudyName) -> BestParams:
-    """The best parameters found, ready to be passed on for training, with their noise and the gain over the defaults."""
+    """The best parameters found, ready for training, with their noise and the gain over the defaults."""
     return call.workspace.studies.read.best(study_name)

@@ -28,15 +28,18 @@ class Reading:
             return self._refuse(path[:1], f"holds more than {VALUE_LIMIT:,} values.")
         if isinstance(raw, str):
             raw = self._text(raw, node, path)
+        if isinstance(raw, dict):
+            return self._object(raw, node, path)
+        if isinstance(raw, list):
+            return self._list(raw, node, path)
+        return self._scalar(raw, node, path)
+
+    def _scalar(self, raw: object, node: Node | None, path: Path) -> object:
         match raw:
-            case dict():
-                return self._object(raw, node, path)
-            case list():
-                return self._list(raw, node, path)
             case bool():
                 return self._boolean(raw, node, path)
-            case int():
-                return self._integer(raw, node, path)
+            case int() if abs(raw) >= INTEGER_LIMIT:
+                return self._refuse(path, f"must be {allowed_range(node)}, got {as_sent(raw)}.")
             case float() if not math.isfinite(raw):
                 return self._refuse(path, f"must be a finite number, got {raw}.")
             case _:
@@ -70,11 +73,6 @@ class Reading:
     def _boolean(self, raw: bool, node: Node | None, path: Path) -> object:  # noqa: FBT001 - a value
         types = node.types if node else frozenset()
         if types & {"integer", "number"} and "boolean" not in types:
-            return self._refuse(path, f"must be {allowed_range(node)}, got {as_sent(raw)}.")
-        return raw
-
-    def _integer(self, raw: int, node: Node | None, path: Path) -> object:
-        if abs(raw) >= INTEGER_LIMIT:
             return self._refuse(path, f"must be {allowed_range(node)}, got {as_sent(raw)}.")
         return raw
 

@@ -62,6 +62,7 @@ class Family:
         growth: Exponent of the number of rows in the time of a fit.
         probabilities: Whether the classifier predicts probabilities by itself.
         scale_target: Whether a regressor needs its target centred and scaled.
+        rounds: Parameter that counts the rounds a fit repeats, to which its time is proportional.
         row_shares: Upper bounds of parameters that count rows, as a share of the rows.
         convert: Turns scalar parameters into what the constructor takes.
     """
@@ -77,5 +78,6 @@ class Family:
     growth: float = 1.0
     probabilities: bool = True
     scale_target: bool = False
+    rounds: str | None = None
     row_shares: Mapping[str, float] = field(default_factory=dict)
     convert: Converter = _as_they_are

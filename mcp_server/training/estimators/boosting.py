@@ -46,9 +46,10 @@ GRADIENT_BOOSTING = Family(
     cost=15.0,
     cost_by_class=True,
     growth=1.1,
+    rounds="n_estimators",
     aliases=("gb", "gbm", "gbdt", "gbt"),
     auto_rows=5_000,  # above it, the binned one below finds the same in a tenth of the time
-    auto_columns=200,
+    auto_columns=50,
 )
 
 _BINNED: Params = {
@@ -92,5 +93,6 @@ HIST_GRADIENT_BOOSTING = Family(
     preprocessing="native",
     cost=12.0,
     cost_by_class=True,
+    rounds="max_iter",
     aliases=("hgb", "hgbt", "histgb", "histgbm", "histgbdt"),
 )

@@ -19,8 +19,8 @@ def auto_families(task: Task, n_rows: int, n_columns: int) -> tuple[str, ...]:
 
     All that serve the task, without those whose time grows too fast for the rows (support vector machines above 10,000,
     exact boosting above 5,000, nearest neighbours above 20,000, perceptrons above 50,000), those that do badly with
-    many columns (nearest neighbours above 50; exact boosting above 200 for its time), and lasso, which ridge
-    covers, unless there is a column for every ten rows.
+    many columns (nearest neighbours above 50, and exact boosting for its time), and lasso, which ridge covers, unless
+    there is a column for every ten rows.
     """
     return tuple(
         candidate.name

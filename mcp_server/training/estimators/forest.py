@@ -50,6 +50,7 @@ RANDOM_FOREST = Family(
     preprocessing="codes",
     cost=12.0,
     growth=1.1,
+    rounds="n_estimators",
     aliases=("rf", "forest", "randomforests"),
 )
 
@@ -72,5 +73,6 @@ EXTRA_TREES = Family(
     preprocessing="codes",
     cost=9.0,
     growth=1.1,
+    rounds="n_estimators",
     aliases=("et", "extratree", "extremelyrandomizedtrees"),
 )

@@ -29,6 +29,7 @@ LOGISTIC_REGRESSION = Family(
     },
     preprocessing="dense",
     cost=1.0,
+    cost_by_class=True,
     aliases=("logistic", "logreg", "logit", "lr"),
 )
 

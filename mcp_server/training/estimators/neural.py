@@ -71,6 +71,7 @@ MLP = Family(
     },
     preprocessing="dense",
     cost=20.0,
+    rounds="max_iter",
     aliases=("neuralnetwork", "neuralnet", "multilayerperceptron", "perceptron"),
     scale_target=True,  # gradients are in units of the target
     auto_rows=50_000,

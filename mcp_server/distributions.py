@@ -90,9 +90,9 @@ class Categorical(_Distribution):
     @classmethod
     def _scalars(cls, choices: object) -> object:
         if not isinstance(choices, list | tuple):
-            raise ValueError("choices must be a list")
+            raise ValueError("must be a list")
         if not 1 <= len(choices) <= CHOICE_LIMIT:
-            raise ValueError(f"a list of choices has 1 to {CHOICE_LIMIT:,} values, this one has {len(choices)}")
+            raise ValueError(f"must have 1 to {CHOICE_LIMIT:,} values, this one has {len(choices):,}")
         if bad := next((c for c in choices if isinstance(c, list | dict)), None):
             raise ValueError(f"a choice must be a text, a number, true, false or null, not {shown(bad)}")
         return choices

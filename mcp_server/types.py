@@ -21,7 +21,7 @@ NAME_LIMIT = 120
 _RESERVED = frozenset(
     {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
 )
-_FORBIDDEN = frozenset("/\\:*?\"<>|;'`")
+_FORBIDDEN = frozenset("/\\:\"<>|;'`")
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 

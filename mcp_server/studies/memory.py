@@ -75,7 +75,7 @@ class SamplerMemory:
         trial.report(value, step)
         if self._mirror is not None:
             self._mirror.reported(number, step, value)
-        return trial.should_prune()
+        return bool(trial.should_prune())  # some pruners answer with a bool of numpy, which no pipe carries
 
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
         """Tell the sampler how a trial ended."""

@@ -4,7 +4,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,10 +93,18 @@ def demo(
     try:
         anyio.run(_demo, folder, trials, console)
     except* ToolFailedError as group:  # the client's task group wraps what is raised inside it
-        refused = [str(exc) for exc in group.exceptions]
+        refused = [str(exc) for exc in _leaves(group)]
     if refused:
         console.print(f"The server refused: {refused[0]}", style="red", markup=False)
         raise typer.Exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[ToolFailedError]) -> Iterator[ToolFailedError]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
 
 
 async def _demo(folder: Path, trials: int, console: Console) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_SAMPLE = 100_000
+_SAMPLE = 20_000
 _FEWEST_ROWS = 20
 _FEW_VALUES = 64
 _TOO_GOOD = 0.99

@@ -16,8 +16,8 @@ class Limits:
     A compressed file may expand to `expansion` times its size, or to `expansion_floor` bytes when that is more.
     """
 
-    table_bytes: int = 2048 * _MIB
-    text_bytes: int = 2048 * _MIB
+    table_bytes: int = 1024 * _MIB
+    text_bytes: int = 1024 * _MIB
     row_bytes: int = _MIB
     columns: int = 10_000
     expansion: int = 100

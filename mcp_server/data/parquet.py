@@ -82,10 +82,10 @@ def _loaded(file: "pa.ParquetFile", names: list[str], file_name: str, limits: Li
                 f"{label(file_name)} takes more than {limits.table_bytes / 1e9:,.1f} GB in memory.",
                 hint="Pass a sample of the rows, or fewer columns.",
             )
-        batches.append(_plain(batch))
+        batches.append(batch)
     if not batches:
         return file.schema_arrow.empty_table().select(names)
-    return pa.Table.from_batches(batches)
+    return pa.Table.from_batches([_plain(batch) for batch in batches])
 
 
 def _plain_bytes(array: "pa.Array") -> int:

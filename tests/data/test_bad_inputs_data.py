@@ -351,6 +351,27 @@ def test_row_60_a_link_swapped_in_after_the_check_is_not_followed(
         gate.open("inside/t.csv")
 
 
+@covers(60)
+def test_row_60_a_link_swapped_in_after_the_last_look_is_not_followed(
+    root: Path, gate: DataGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, outside = root / "t.csv", root.parent / "outside.csv"
+    file.write_text("inside\n1\n")
+    outside.write_text("outside\n1\n")
+    look = os.stat
+
+    def swap_after_looking(path: str, **options: object) -> os.stat_result:
+        status = look(path, **options)  # type: ignore[arg-type]
+        if path == "t.csv":
+            file.unlink()
+            file.symlink_to(outside)
+        return status
+
+    monkeypatch.setattr(os, "stat", swap_after_looking)
+    with pytest.raises(DataError):
+        gate.open("t.csv")
+
+
 @covers(66)
 @covers(67)
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "/proc/self/environ", "/sys/kernel/notes"])

@@ -3,6 +3,7 @@
 Run it with `make docs`; `--check` writes nothing and fails when a page is stale.
 """
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -132,7 +133,7 @@ def _type(schema: dict[str, object]) -> str:
 def tools_table(listed: dict[str, list[Tool]]) -> str:
     """README's table of tools."""
     rows = [
-        [f"`{tool.name}`", (tool.description or "").split("\n\n")[0], "reads" if _reads(tool) else "changes"]
+        [f"`{tool.name}`", re.split(r"(?<=\.)\s", tool.description or "")[0], "reads" if _reads(tool) else "changes"]
         for toolset, tools in listed.items()
         for tool in tools
         if toolset in DEFAULT

@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 from mcp import Client
-from mcp_server.server import build_server
 
 from mcp_server.access import Permission
+from mcp_server.server import build_server
 from mcp_server.settings import Settings
 from mcp_server.tools import TOOLSETS
 from mcp_server.workspace import Workspace

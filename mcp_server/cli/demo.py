@@ -40,6 +40,7 @@ class Conversation:
     console: Console
     calls: int = 0
     size: int = 0
+    said: str = ""
 
     async def call(self, tool: str, *, quiet: bool = False, live: Status | None = None, **arguments: object) -> Answer:
         """The answer of `tool`, shown with what it took.
@@ -56,9 +57,9 @@ class Conversation:
         text = result.content[0].text if result.content else ""
         if result.is_error:
             raise ToolFailedError(text)
-        self.calls += 1
-        self.size += len(sent.encode()) + len(text.encode())
         if not quiet:
+            self.calls += 1
+            self.size += len(sent.encode()) + len(text.encode())
             took = time.monotonic() - before
             self.console.print(f"← {len(text.encode()):,} bytes in {took:.1f} s", style="dim", highlight=False)
         answer: Answer = result.structured_content
@@ -73,11 +74,12 @@ class Conversation:
             return None
 
         async def show(done: float, total: float | None, message: str | None) -> None:
-            text = message or f"{done:g} of {total:g}" if total else message or f"{done:g}"
+            text = message or f"{done:g} of {total or 0:g}"
             if self.console.is_terminal:
                 live.update(text)
-            else:
+            elif text != self.said:
                 self.say(f"... {text}")
+            self.said = text
 
         return show
 
@@ -115,8 +117,9 @@ async def _demo(folder: Path, trials: int, console: Console) -> None:
         await _start(talk, name, trials, drop)
         await _watch(talk, name)
         best = await _read(talk, name)
+        final = await _test(talk, name)
         await _runs(talk, name, trials)
-    _conclude(talk, best, folder, time.monotonic() - began)
+    _conclude(talk, best, final, folder, time.monotonic() - began)
 
 
 @asynccontextmanager
@@ -150,6 +153,8 @@ async def _start(talk: Conversation, name: str, trials: int, drop: list[str]) ->
         "plan_automl_study", data=TABLE, target=TARGET, drop=drop, estimator="auto", n_trials=trials, seed=SEED
     )
     talk.say(plan["message"])
+    for note in plan.get("notes") or []:
+        talk.say(f"- {note}")
     status = await talk.call("start_automl_study", study_name=name, plan_id=plan["plan_id"], n_trials=trials)
     talk.say(status["message"])
 
@@ -169,10 +174,22 @@ async def _read(talk: Conversation, name: str) -> Answer:
     best = await talk.call("get_automl_best_params", study_name=name)
     talk.say(json.dumps(best["training"]))
     table = (await talk.call("compare_automl_trials", study_name=name, top_k=5))["trials"]
-    columns = [i for i, column in enumerate(table["columns"]) if column in {"trial", "value", "std", "estimator"}]
+    columns = [
+        i for i, column in enumerate(table["columns"]) if column in {"trial", best["metric"], "std", "estimator"}
+    ]
     for row in [table["columns"], *table["rows"]]:
-        talk.say("  ".join(f"{row[i]!s:>10}" for i in columns))
+        talk.say("  ".join(f"{row[i]!s:<9}" for i in columns))
     return best
+
+
+async def _test(talk: Conversation, name: str) -> Answer:
+    """The winner's score on the rows that were sealed before the search; this is asked once, at the end."""
+    status = await talk.call("control_automl_study", study_name=name, action="final_test", wait_s=45)
+    final: Answer = status["final_test"]
+    talk.say(
+        f"{final['value']:.4f}, 95 % interval {final['low']:.4f} to {final['high']:.4f}; read {final['reads']} time."
+    )
+    return final
 
 
 async def _runs(talk: Conversation, name: str, trials: int) -> None:
@@ -191,16 +208,23 @@ async def _runs(talk: Conversation, name: str, trials: int) -> None:
     talk.say(f"MLflow has {len(rows)} of {trials} trials as runs of the study.")
 
 
-def _conclude(talk: Conversation, best: Answer, folder: Path, seconds: float) -> None:
+def _conclude(talk: Conversation, best: Answer, final: Answer, folder: Path, seconds: float) -> None:
     baseline = best["baseline"]
     talk.console.rule()
     talk.say(f"Best {best['metric']}: {best['value']:.4f} ± {best['std']:.4f} over {len(best['folds'])} folds.")
     if baseline is not None:
         talk.say(f"The default random forest (trial 0), on the same folds: {baseline['value']:.4f}.")
         talk.say(baseline["verdict"])
+    talk.say(f"On the sealed test rows, which the search never saw: {final['value']:.4f}.")
     talk.say(f"{talk.calls} calls, {talk.size:,} bytes of arguments and answers, {seconds:.0f} s in all.")
     talk.say("Look at the trials in MLflow with:")
-    talk.say(f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}")
+    mlflow, database = _near(Path(sys.executable).with_name("mlflow")), _near(folder / "mlflow.db")
+    talk.say(f"{mlflow} ui --backend-store-uri sqlite:///{database}")
+
+
+def _near(path: Path) -> Path:
+    """`path` as one writes it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _short(text: str) -> str:

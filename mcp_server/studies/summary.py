@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mcp_server.tracking.outbox import TrackingStatus
+from mcp_server.tracking.queries import TrackingStatus
 from mcp_server.types import AttemptState, Direction, JsonObject, Params, Scalar, StudyState, TrialState
 
 

@@ -5,26 +5,14 @@ Source of the pattern: Transactional outbox, https://microservices.io/patterns/d
 
 import time
 
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mcp_server.store import schema
+from mcp_server.tracking.queries import TrackingStatus
 from mcp_server.tracking.records import StudyEndRecord, StudyRecord, TrialRecord
 
 OPEN_STATES = ("queued", "creating")
-
-
-class TrackingStatus(BaseModel):
-    """How far the tracking store is behind the workspace."""
-
-    model_config = ConfigDict(frozen=True)
-
-    backend: str = Field(description="Kind of tracking store, e.g. sqlite or http.")
-    synced: bool = Field(description="Whether everything so far is in the tracking store.")
-    pending: int = Field(description="Records that are not yet in the tracking store.")
-    oldest_pending_s: float | None = Field(default=None, description="Age of the oldest of them in seconds.")
-    last_error: str | None = Field(default=None, description="Why the latest record did not arrive.")
 
 
 def enqueue(connection: Connection, record: StudyRecord | TrialRecord | StudyEndRecord) -> None:

@@ -71,3 +71,13 @@ class RunDetails(_Model):
     histories: list[MetricHistory]
     artifacts: list[Artifact]
     note: str | None = None
+
+
+class TrackingStatus(_Model):
+    """How far the tracking store is behind the workspace."""
+
+    backend: str = Field(description="Kind of tracking store, e.g. sqlite or http.")
+    synced: bool = Field(description="Whether everything so far is in the tracking store.")
+    pending: int = Field(description="Records that are not yet in the tracking store.")
+    oldest_pending_s: float | None = Field(default=None, description="Age of the oldest of them in seconds.")
+    last_error: str | None = Field(default=None, description="Why the latest record did not arrive.")

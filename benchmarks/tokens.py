@@ -71,7 +71,7 @@ def report(n_trials: int, meter: Meter) -> bool:
 async def main() -> bool:
     """Both studies on one server."""
     logs.configure()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace = Workspace(Settings(workspace=Path(folder), data_roots=(SAMPLES,)))
         async with Client(build_server(workspace)) as client:
             listed = [

@@ -3,11 +3,13 @@
 import argparse
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from mcp_server import logs
+from mcp_server.errors import WorkspaceError
 from mcp_server.execution.local import LocalExecutor
 from mcp_server.processes import thread_caps
 from mcp_server.settings import Settings
@@ -42,6 +44,23 @@ def _run(settings: Settings, study_id: str, lock: KernelLock) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = Store(settings.workspace)
     ledger = Ledger(store, settings, study_id)
+    try:
+        _run_trials(settings, store, ledger)
+    except (
+        WorkspaceError
+    ) as exc:  # a store that does not answer: whoever looks after the workspace starts another runner
+        log.warning("the runner gives up for now", error=str(exc))
+    except Exception as exc:
+        # The last one who can say why. Without this the study would be started again and again.
+        log.exception("the runner failed")
+        folder = study_folder(settings.workspace, study_id)
+        why = f"internal error in the runner: {type(exc).__name__}; its log is in {folder}"
+        ledger.end("failed", "internal_error", ledger.elapsed_s(), why)
+    finally:
+        lock.release()
+
+
+def _run_trials(settings: Settings, store: Store, ledger: Ledger) -> None:
     slots = ledger.definition.spec.parallel or capacity(settings)
     threads = max(1, capacity(settings) // slots)
     ledger.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
@@ -51,14 +70,17 @@ def _run(settings: Settings, study_id: str, lock: KernelLock) -> None:
     try:
         mirror = OptunaMirror(settings.workspace / "optuna.db", ledger.name, ledger.definition)
         memory = SamplerMemory(ledger.definition, mirror)
-        folder = str(study_folder(settings.workspace, study_id) / "trials")
-        ensure_tracker(store, settings)
-        Runner(ledger, memory, executor, logs=folder, threads=threads).run()
+        Runner(
+            ledger,
+            memory,
+            executor,
+            logs=str(study_folder(settings.workspace, ledger.study_id) / "trials"),
+            threads=threads,
+            wake_tracker=partial(ensure_tracker, store, settings),
+        ).run()
         memory.close()
-        ensure_tracker(store, settings)
     finally:
         executor.close()
-        lock.release()
 
 
 if __name__ == "__main__":

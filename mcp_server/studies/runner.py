@@ -1,6 +1,7 @@
 """The loop that runs one study: ask, submit, report, tell. The only caller of the sampler and of the executor."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -24,12 +25,22 @@ log = structlog.get_logger()
 class Runner:
     """Runs a study until it ends, is paused, or is stopped. The caller holds the study's lock."""
 
-    def __init__(self, ledger: Ledger, memory: SamplerMemory, executor: Executor, *, logs: str, threads: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        memory: SamplerMemory,
+        executor: Executor,
+        *,
+        logs: str,
+        threads: int,
+        wake_tracker: Callable[[], None],
+    ) -> None:
         self._ledger = ledger
         self._memory = memory
         self._executor = executor
         self._logs = logs
         self._threads = threads
+        self._wake_tracker = wake_tracker
         self._definition = ledger.definition
         self._running: dict[str, Attempt] = {}
         self._started: dict[str, float] = {}
@@ -58,6 +69,7 @@ class Runner:
 
     def _resume(self) -> None:
         self._ledger.begin()
+        self._wake_tracker()
         known = self._ledger.known_trials()
         self._memory.rebuild(known)
         self._next = len(known)
@@ -100,6 +112,7 @@ class Runner:
 
     def _end(self, state: StudyState, reason: str | None, error: str | None = None) -> None:
         self._ledger.end(state, reason, self.elapsed_s, error)
+        self._wake_tracker()
         log.info("study ended", state=state, reason=reason)
 
     def _limits(self, orders: Orders) -> Limits:

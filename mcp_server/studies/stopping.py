@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import Literal
 
-StopReason = Literal["trials", "grid_exhausted", "timeout", "budget", "user", "all_failed"]
+StopReason = Literal["trials", "grid_exhausted", "timeout", "budget", "user", "all_failed", "internal_error"]
 
 FAILURES_WITHOUT_SUCCESS = 6
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -28,7 +29,8 @@ def live(settings: Settings) -> Iterator[Workspace]:
     with Workspace(settings) as opened:
         yield opened
     for process in related(settings.workspace):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def related(folder: Path) -> list[psutil.Process]:
@@ -186,3 +188,18 @@ def test_the_training_process_knows_its_trial_and_its_share_of_the_cores(live: W
 
     seen = {file.stem: file.read_text() for file in tmp_path.glob("*.txt")}
     assert seen == {str(i): f"{i} 1 PASSIVE study" for i in range(3)}
+
+
+def test_a_runner_with_a_bug_fails_its_study_with_the_reason_and_is_not_revived(
+    live: Workspace, tmp_path: Path
+) -> None:
+    (live.settings.workspace).mkdir(parents=True, exist_ok=True)
+    (live.settings.workspace / "optuna.db").write_text("this is not a database", encoding="utf-8")
+    live.studies.start(callable_spec(objective="noop"), "tester")
+
+    eventually(lambda: live.studies.read.status("study").state == "failed")
+
+    status = live.studies.read.status("study")
+    assert status.stop_reason == "internal_error"
+    assert "internal error in the runner" in (status.error or "")
+    assert live.studies.revive() == []

@@ -41,7 +41,14 @@ def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1) -> 
     memory = open_memory(workspace, ledger)
     executor = InlineExecutor(slots)
     try:
-        Runner(ledger, memory, executor, logs=str(workspace.settings.workspace / "logs"), threads=1).run()
+        Runner(
+            ledger,
+            memory,
+            executor,
+            logs=str(workspace.settings.workspace / "logs"),
+            threads=1,
+            wake_tracker=lambda: None,
+        ).run()
     finally:
         executor.close()
         memory.close()

@@ -283,6 +283,10 @@ NOTED = [
 ]
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def covers(row: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Count a test of its own as the answer to a row."""
     COVERED.add(row)
@@ -352,8 +356,9 @@ def test_row_60_a_link_swapped_in_after_the_check_is_not_followed(
 
 
 @covers(60)
-def test_row_60_a_link_swapped_in_after_the_last_look_is_not_followed(
-    root: Path, gate: DataGate, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("swapped_in", ["link", "pipe"])
+def test_row_60_what_is_swapped_in_after_the_last_look_is_not_read(
+    swapped_in: str, root: Path, gate: DataGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, outside = root / "t.csv", root.parent / "outside.csv"
     file.write_text("inside\n1\n")
@@ -364,12 +369,14 @@ def test_row_60_a_link_swapped_in_after_the_last_look_is_not_followed(
         status = look(path, **options)  # type: ignore[arg-type]
         if path == "t.csv":
             file.unlink()
-            file.symlink_to(outside)
+            file.symlink_to(outside) if swapped_in == "link" else os.mkfifo(file)
         return status
 
+    before = descriptors()
     monkeypatch.setattr(os, "stat", swap_after_looking)
     with pytest.raises(DataError):
         gate.open("t.csv")
+    assert descriptors() == before
 
 
 @covers(66)

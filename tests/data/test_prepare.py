@@ -95,9 +95,10 @@ def test_poisoned_sealed_rows_change_nothing_that_a_search_loads(root: Path, pre
 
 
 def test_how_columns_are_read_is_decided_without_the_sealed_rows(root: Path, prepared: Prepare) -> None:
-    frame = table()
+    frame = table(k=1)
     save(root, frame)
     first = prepared(target="y")
+    frame.loc[rows(first, "sealed"), "k"] = range(first.n_sealed)
     frame.loc[rows(first, "sealed"), "city"] = "Atlantis"
     frame.loc[rows(first, "sealed"), "a"] = 1e9
     save(root, frame)

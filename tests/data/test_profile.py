@@ -71,6 +71,11 @@ def test_a_function_of_a_numeric_target_is_a_leak(leak: np.ndarray) -> None:
     assert profile(Table(frame=frame, source="t.csv", digest="0"), "price").leaks == ["leak"]
 
 
+def test_the_logarithm_of_a_heavy_tailed_target_is_a_leak() -> None:
+    frame = pd.DataFrame({"other": Y == "Yes", "leak": NOISE, "price": np.exp(3 * NOISE)})
+    assert profile(Table(frame=frame, source="t.csv", digest="0"), "price").leaks == ["leak"]
+
+
 def test_identifiers_constants_duplicates_and_infinities_are_told() -> None:
     found = seen(
         customer_id=np.arange(5, 5 + N),

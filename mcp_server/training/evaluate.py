@@ -10,16 +10,16 @@ from mcp_server.data.sealed import load_sealed
 from mcp_server.errors import DataError
 from mcp_server.execution import TrialResult
 from mcp_server.execution.trial import Trial
-from mcp_server.training.fitting import Array, Effort, Payload, Recipe, measured
+from mcp_server.training.fitting import Array, Effort, Payload, Recipe, limited, measured
 from mcp_server.training.metrics import Metric
-from mcp_server.training.scoring import Predictions, evaluate, predict
+from mcp_server.training.scoring import Predictions, evaluate, predict, score
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 RESAMPLES = 1000
 _CENTRAL = (2.5, 97.5)
-_MOST_UNDEFINED = 0.5
+_LEAST_DEFINED = 0.9
 
 
 def final_test(trial: Trial) -> TrialResult:
@@ -37,26 +37,26 @@ def final_test(trial: Trial) -> TrialResult:
     arrays = load_development(payload.folder)
     recipe = Recipe.of(payload, trial.params, arrays.data)
     effort = Effort()
-    features, target = np.asarray(arrays.X), np.asarray(arrays.y)
-    pipeline = recipe.fitted(features, target, effort)
-    dummy = _dummy(recipe).fit(features, target)
-    sealed, y = load_sealed(payload.folder)
-    with measured(effort, "predict_seconds"):
-        predictions = predict(pipeline, sealed, recipe.metrics, recipe.n_classes)
-    metric, *others = recipe.metrics
-    value = evaluate(metric, y, predictions, recipe.n_classes)
+    with limited(recipe.threads):
+        pipeline = recipe.fitted(arrays.X, arrays.y, effort)
+        dummy = _dummy(recipe).fit(arrays.X, arrays.y)
+        sealed, y = load_sealed(payload.folder)
+        with measured(effort, "predict_seconds"):
+            predictions = predict(pipeline, sealed, recipe.metrics, recipe.n_classes)
+    metrics = {metric.name: evaluate(metric, y, predictions, recipe.n_classes) for metric in recipe.metrics}
+    metric = recipe.metrics[0]
+    value = metrics.pop(metric.name)
     if not np.isfinite(value):
         raise DataError(f"{metric.name} is {value} on the {len(y):,} sealed rows.", hint="Seal more rows: test_size.")
-    beside = {other.name: evaluate(other, y, predictions, recipe.n_classes) for other in others}
-    beside["dummy"] = evaluate(metric, y, predict(dummy, sealed, [metric], recipe.n_classes), recipe.n_classes)
-    beside |= {**_interval(metric, np.asarray(y), predictions, recipe), **effort.metrics()}
-    return TrialResult(value, metrics={name: number for name, number in beside.items() if np.isfinite(number)})
+    metrics["dummy"] = score(metric, dummy, sealed, y, recipe.n_classes)
+    metrics |= {**_interval(metric, np.asarray(y), predictions, recipe), **effort.metrics()}
+    return TrialResult(value, metrics={name: number for name, number in metrics.items() if np.isfinite(number)})
 
 
 def _interval(metric: Metric, y: Array, predictions: Predictions, recipe: Recipe) -> dict[str, float]:
     values = np.fromiter(_resampled(metric, y, predictions, recipe), dtype=float)
     defined = values[np.isfinite(values)]
-    if len(defined) < _MOST_UNDEFINED * RESAMPLES:
+    if len(defined) < _LEAST_DEFINED * RESAMPLES:
         return {}  # too few rows of a class to say
     low, high = np.percentile(defined, _CENTRAL)
     return {"low": float(low), "high": float(high)}

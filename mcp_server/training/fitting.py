@@ -3,9 +3,10 @@
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from mcp_server.data.spec import PreparedData
+from mcp_server.data.spec import Column, PreparedData
 from mcp_server.errors import DataError, InvalidRequestError
 from mcp_server.training.estimators import build, split_params
 from mcp_server.training.metrics import Metric, reported_metrics, resolve
@@ -81,14 +82,14 @@ class Recipe:
         """The number of classes, 0 when numbers are predicted."""
         return len(self.data.classes)
 
-    def pipeline(self) -> "Pipeline":
-        """A fresh pipeline, not fitted."""
+    def pipeline(self, columns: Sequence[Column]) -> "Pipeline":
+        """A fresh pipeline, not fitted, for these columns."""
         needs_probabilities = self.metrics[0].needed(self.n_classes) == "probabilities"
         return build(
             self.family,
             self.data.task,
             self.params,
-            columns=self.data.columns,
+            columns=columns,
             seed=self.seed,
             threads=self.threads,
             probabilities=needs_probabilities,
@@ -103,7 +104,7 @@ class Recipe:
         """
         from sklearn.utils._param_validation import InvalidParameterError
 
-        pipeline = self.pipeline()
+        pipeline = self.pipeline(_usable(self.data.columns, features))
         with measured(effort, "fit_seconds"):
             try:
                 pipeline.fit(features, y)
@@ -112,6 +113,29 @@ class Recipe:
             except (ValueError, np.linalg.LinAlgError) as exc:
                 raise DataError(f"{self.family} cannot be fitted on {len(y):,} rows: {exc}") from exc
         return pipeline
+
+
+def _usable(columns: Sequence[Column], features: Array) -> list[Column]:
+    """The columns, those that have no value in these rows as categories without any: no number can be learned there."""
+    empty = np.asarray(np.isnan(features).all(axis=0))
+    without = {"kind": "categorical", "categories": []}
+    return [
+        column.model_copy(update=without) if is_empty else column
+        for column, is_empty in zip(columns, empty, strict=True)
+    ]
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Keep the numerical libraries to this many threads, whatever the environment of the process says.
+
+    Two processes with two OpenMP threads each on two cores take 30 times as long as with one thread each.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    import_module("mcp_server.training.preload")  # a library that is loaded later would not be limited
+    with threadpool_limits(limits=threads):
+        yield
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from mcp_server.data.arrays import Arrays, load_development
 from mcp_server.errors import DataError
 from mcp_server.execution import TrialResult
 from mcp_server.execution.trial import Trial, TrialPruned
-from mcp_server.training.fitting import Array, Effort, Payload, Recipe, measured
+from mcp_server.training.fitting import Array, Effort, Payload, Recipe, limited, measured
 from mcp_server.training.scoring import evaluate, predict
 
 
@@ -28,11 +28,12 @@ def cross_validate(trial: Trial) -> TrialResult:
     recipe = Recipe.of(payload, trial.params, arrays.data)
     effort, folds = Effort(), _Folds(recipe)
     splits = arrays.splits()
-    for number, (train, validation) in enumerate(splits, 1):
-        folds.add(_fold_scores(recipe, arrays, train, validation, effort), number, len(splits))
-        trial.report(folds.values[-1], number - 1, running=fmean(folds.values))
-        if number < len(splits) and trial.should_prune():
-            raise TrialPruned(f"stopped after fold {number} of {len(splits)}")
+    with limited(recipe.threads):
+        for number, (train, validation) in enumerate(splits, 1):
+            folds.add(_fold_scores(recipe, arrays, train, validation, effort), number, len(splits))
+            trial.report(folds.values[-1], number - 1, running=fmean(folds.values))
+            if number < len(splits) and trial.should_prune():
+                raise TrialPruned(f"stopped after fold {number} of {len(splits)}")
     return folds.score(effort)
 
 

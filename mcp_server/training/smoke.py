@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
@@ -59,12 +58,13 @@ def estimate_seconds(
     """
     started = time.monotonic()
     from mcp_server.data.arrays import load_development
+    from mcp_server.training.fitting import limited
 
-    import_module("mcp_server.training.preload")  # now, so that the first fit is not charged for it
     arrays = load_development(folder)
     names = _expanded(estimators, arrays)
     sample = _Sample.of(arrays, metric, seed, threads)
-    seconds, guessed = _by_family([family(name) for name in names], sample, started + budget_s)
+    with limited(threads):
+        seconds, guessed = _by_family([family(name) for name in names], sample, started + budget_s)
     each = [seconds[name] for name in names]
     ordered = sorted(each)
     half = (len(ordered) + 1) // 2

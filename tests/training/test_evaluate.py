@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from mcp_server.errors import DataError
+from mcp_server.training.evaluate import final_test
+from mcp_server.training.objective import cross_validate
+
+QUICK = {"n_estimators": 20}
+
+
+def separable(n_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(n_rows, 3))
+    return features, (features[:, 0] + random.normal(scale=0.7, size=n_rows) > 0).astype(int)
+
+
+def test_the_winner_is_fitted_on_all_development_rows_and_scored_on_the_sealed_ones(table, trial) -> None:
+    result = final_test(trial(table("breast_cancer"), "logistic_regression", "roc_auc"))
+    assert 0.9 < result.metrics["low"] < result.value < result.metrics["high"] <= 1
+    assert result.metrics["dummy"] == 0.5
+    assert {"accuracy", "f1", "fit_seconds", "predict_seconds"} <= set(result.metrics)
+
+
+@pytest.mark.parametrize(("data", "metric"), [("diabetes", "rmse"), ("diabetes", "mae"), ("wine", "log_loss")])
+def test_a_model_that_ignores_the_features_is_worse(table, trial, data, metric) -> None:
+    result = final_test(trial(table(data), "random_forest", metric, QUICK))
+    assert result.metrics["low"] <= result.value <= result.metrics["high"] < result.metrics["dummy"]
+
+
+def test_the_interval_of_a_share_is_as_wide_as_its_binomial_one(written, trial) -> None:
+    data = written(*separable(300, 0), sealed=separable(200, 1))
+    result = final_test(trial(data, "logistic_regression", "accuracy"))
+    error = math.sqrt(result.value * (1 - result.value) / 200)
+    assert result.metrics["high"] - result.metrics["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_the_interval_depends_on_the_seed_only(table, trial) -> None:
+    data = table("wine")
+    low = [final_test(trial(data, "knn", "accuracy", seed=seed)).metrics["low"] for seed in (0, 0)]
+    assert low[0] == low[1]
+
+
+def test_a_search_never_reads_the_sealed_rows(written, trial) -> None:
+    features, target = separable(90, 0)
+    poison = np.full((10, 3), np.nan), np.full(10, 99)
+    clean, poisoned = written(features, target), written(features, target, sealed=poison)
+    assert (
+        cross_validate(trial(clean, "logistic_regression", "roc_auc")).folds
+        == cross_validate(trial(poisoned, "logistic_regression", "roc_auc")).folds
+    )
+
+
+def test_a_table_without_sealed_rows_says_how_to_seal_some(written, trial) -> None:
+    with pytest.raises(DataError, match="test_size"):
+        final_test(trial(written(*separable(90, 0)), "logistic_regression", "accuracy"))
+
+
+def test_a_test_set_of_one_class_has_no_curve(written, trial) -> None:
+    features, target = separable(90, 0)
+    data = written(features, target, sealed=(features[target == 0][:9], target[target == 0][:9]))
+    with pytest.raises(DataError, match="roc_auc is nan on the 9 sealed rows"):
+        final_test(trial(data, "logistic_regression", "roc_auc"))
+
+
+def test_no_interval_is_better_than_a_wrong_one(written, trial) -> None:
+    features, target = separable(90, 0)
+    rows = np.r_[np.flatnonzero(target == 0)[:1], np.flatnonzero(target == 1)[:1]]
+    result = final_test(trial(written(features, target, sealed=(features[rows], target[rows])), "knn", "roc_auc"))
+    assert result.value in {0.0, 0.5, 1.0}
+    assert "low" not in result.metrics

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pytest
@@ -154,6 +155,23 @@ def test_a_file_that_is_written_meanwhile_is_not_trusted(root: Path, gate: DataG
             file.write("4,2024-03-01,1,Rome,True\n")
         with pytest.raises(DataError, match="changed while it was read"):
             opened.check_unchanged()
+
+
+def test_a_table_that_grows_between_its_digest_and_its_rows_is_refused(
+    root: Path, gate: DataGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "t.csv").write_text(CSV)
+    digest = hashlib.file_digest
+
+    def digest_then_append(handle: BinaryIO, name: str) -> object:
+        found = digest(handle, name)
+        with (root / "t.csv").open("a") as file:
+            file.write("4,2024-03-01,1,Rome,True\n")
+        return found
+
+    monkeypatch.setattr(hashlib, "file_digest", digest_then_append)
+    with pytest.raises(DataError, match="changed while it was read"):
+        read_table("t.csv", gate)
 
 
 @pytest.mark.parametrize(("name", "rows"), [("iris", 150), ("diabetes", 442), ("breast_cancer", 569)])

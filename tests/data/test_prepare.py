@@ -173,6 +173,12 @@ def test_regression_keeps_numbers_and_leaves_out_infinite_targets(root: Path, pr
         load_sealed(Path(data.folder))
 
 
+def test_infinite_features_are_missing_ones_in_the_arrays(root: Path, prepared: Prepare) -> None:
+    save(root, table(ratio=[np.inf, -np.inf, *range(N - 2)]))
+    loaded = arrays(prepared(target="y", test_size=0))
+    np.testing.assert_array_equal(loaded.X[:3, 2], [np.nan, np.nan, 0])
+
+
 def test_the_task_is_inferred_from_the_values(root: Path, prepared: Prepare) -> None:
     save(
         root,

@@ -1,3 +1,6 @@
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -40,14 +43,33 @@ def test_the_interval_depends_on_the_seed_only(table, trial) -> None:
     assert low[0] == low[1]
 
 
-def test_a_search_never_reads_the_sealed_rows(written, trial) -> None:
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The array files that NumPy opens, in order, as `folder/name`."""
+    opened: list[str] = []
+    load = np.load
+
+    def recorded(file: Path, **options: object) -> np.ndarray:
+        opened.append(f"{file.parent.name}/{file.stem}")
+        return load(file, **options)
+
+    monkeypatch.setattr(np, "load", recorded)
+    return opened
+
+
+def test_the_sealed_rows_are_read_once(table, trial, loaded) -> None:
+    final_test(trial(table("wine"), "knn", "accuracy"))
+    assert [name for name in loaded if name.startswith("sealed/")] == ["sealed/X", "sealed/y"]
+
+
+def test_a_search_never_reads_the_sealed_rows(written, trial, loaded) -> None:
     features, target = separable(90, 0)
     poison = np.full((10, 3), np.nan), np.full(10, 99)
     clean, poisoned = written(features, target), written(features, target, sealed=poison)
-    assert (
-        cross_validate(trial(clean, "logistic_regression", "roc_auc")).folds
-        == cross_validate(trial(poisoned, "logistic_regression", "roc_auc")).folds
-    )
+    first, second = (cross_validate(trial(data, "logistic_regression", "roc_auc")).folds for data in (clean, poisoned))
+    assert first == second
+    assert loaded
+    assert not [name for name in loaded if name.startswith("sealed/")]
 
 
 def test_a_table_without_sealed_rows_says_how_to_seal_some(written, trial) -> None:

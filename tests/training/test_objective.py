@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_validate as sklearn_cross_validate
+from threadpoolctl import threadpool_info
 
 from mcp_server.data.arrays import load_development
 from mcp_server.data.spec import Column
 from mcp_server.errors import DataError, InvalidRequestError
+from mcp_server.execution import TrialTask
 from mcp_server.execution.trial import TrialPruned
+from mcp_server.execution.worker import run_objective
 from mcp_server.training.estimators import build, families
+from mcp_server.training.fitting import limited
 from mcp_server.training.objective import cross_validate
 
 TASKS = {"classification": ("wine", "accuracy"), "regression": ("diabetes", "rmse")}
@@ -155,3 +159,26 @@ def test_a_bad_parameter_says_which_and_why(table, trial, params, said) -> None:
 def test_a_metric_of_the_other_task_is_refused(table, trial) -> None:
     with pytest.raises(InvalidRequestError, match="needs classification"):
         cross_validate(trial(table("diabetes"), "ridge", "f1"))
+
+
+def test_a_worker_runs_it_by_its_name(table) -> None:
+    payload = {"folder": table("wine").folder, "estimator": "knn", "metric": "accuracy"}
+    task = TrialTask("j", "mcp_server.training.objective:cross_validate", 0, {"n_neighbors": 3}, payload, "")
+    done = run_objective(task, lambda *_: False)
+    assert done.state == "completed", done.error
+    assert len(done.result.folds) == 5
+    assert run_objective(task, lambda *_: True).state == "pruned"
+
+
+def test_a_bad_parameter_reaches_the_study_as_one_sentence(table) -> None:
+    payload = {"folder": table("wine").folder, "estimator": "knn", "metric": "accuracy"}
+    task = TrialTask("j", "mcp_server.training.objective:cross_validate", 0, {"weights": "odd"}, payload, "")
+    failed = run_objective(task, lambda *_: False)
+    assert failed.state == "failed"
+    assert "The 'weights' parameter of KNeighborsClassifier must be" in failed.error
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numerical_libraries_keep_to_the_threads_of_the_trial(threads) -> None:
+    with limited(threads):
+        assert {pool["num_threads"] for pool in threadpool_info()} == {threads}

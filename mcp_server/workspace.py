@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from mcp_server import logs
 from mcp_server.access.audit import Audit
 from mcp_server.metrics import Metrics
 from mcp_server.settings import Settings
@@ -38,6 +39,8 @@ class Workspace:
     """
 
     def __init__(self, settings: Settings, *, launch: Callable[[Path, str], object] | None = None) -> None:
+        if not structlog.is_configured():
+            logs.configure("warning")  # a library caller's stdout is not ours either
         self.settings = settings
         self._launch = launch
         self.metrics = Metrics()
@@ -99,6 +102,11 @@ class Workspace:
 
                 self._analyst = Analyst(self.settings.workspace, self.settings.data_roots)
             return self._analyst
+
+    def expect_questions(self) -> None:
+        """Have a server's answers about runs at hand soon; a workspace that serves nobody does nothing."""
+        if self._keeper is not None:
+            self.runs.warm_up()
 
     def keep_alive(self) -> None:
         """From now on, start runners and the tracker wherever work waits and nobody does it."""

@@ -11,6 +11,8 @@ from mcp_server.errors import WorkspaceError
 COMMANDS = {
     "serve": "mcp_server.cli.serve",
     "demo": "mcp_server.cli.demo",
+    "status": "mcp_server.cli.status",
+    "doctor": "mcp_server.cli.doctor",
     "version": "mcp_server.cli.serve",
 }
 USAGE_ERROR = 2

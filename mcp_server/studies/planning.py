@@ -65,7 +65,7 @@ class Planner:
             n_sealed=data.n_sealed,
             validation=_validation(data),
             estimators=families,
-            parameters=_parameters(definition),
+            parameters=_parameters(definition) if len(families) == 1 else None,
             n_trials=n_trials,
             parallel=parallel,
             seconds_per_trial=_rounded(estimate.median),

@@ -194,6 +194,24 @@ class StudyReader:
             rows = connection.execute(select(trials).where(trials.c.study_id == row.id).order_by(trials.c.number))
             return [TrialSummary.model_validate(dict(r._mapping)) for r in rows]  # noqa: SLF001 - a public attribute
 
+    def table(self, name: str) -> Table:
+        """All trials of a study as rows, one column per parameter and metric; exact, for export."""
+        found = self.trials(name)
+        parameters = list(dict.fromkeys(key for trial in found for key in trial.params))
+        metrics = list(dict.fromkeys(key for trial in found for key in trial.metrics or {}))
+        own = ["number", "state", "source", "value", "std", "error", "started_at", "ended_at"]
+        return Table(
+            columns=[*own, *(f"params.{key}" for key in parameters), *(f"metrics.{key}" for key in metrics)],
+            rows=[
+                [
+                    *(getattr(trial, key) for key in own),
+                    *(trial.params.get(key) for key in parameters),
+                    *((trial.metrics or {}).get(key) for key in metrics),
+                ]
+                for trial in found
+            ],
+        )
+
     def jobs(self, name: str) -> list[JobSummary]:
         """All attempts of a study, in the order they started."""
         with self._store.read() as connection:

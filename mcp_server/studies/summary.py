@@ -120,7 +120,7 @@ class PlanSummary(_Model):
     n_sealed: int
     validation: str
     estimators: list[str]
-    parameters: Table
+    parameters: Table | None = Field(default=None, description="Given when one kind of model is tuned.")
     n_trials: int
     parallel: int
     seconds_per_trial: float

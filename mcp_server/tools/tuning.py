@@ -69,6 +69,7 @@ def start_automl_study(call: Call, spec: StartSpec) -> StudyStatus:
         idempotency_key=spec.idempotency_key,
         force=spec.force,
     )
+    call.workspace.expect_questions()
     if not spec.wait_s:
         return status
     studies.wait(spec.study_name, spec.wait_s, call.progress)

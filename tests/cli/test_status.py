@@ -1,0 +1,95 @@
+import csv
+import io
+import json
+
+import pytest
+from sqlalchemy import update
+from typer.testing import CliRunner, Result
+
+from mcp_server.cli import application
+from mcp_server.store.schema import studies
+from mcp_server.workspace import Workspace
+from tests.studies.running import callable_spec, run_inline
+
+
+def run(workspace: Workspace, *arguments: str) -> Result:
+    return CliRunner().invoke(application(), [*arguments, "--workspace", str(workspace.settings.workspace)])
+
+
+@pytest.fixture
+def finished(workspace: Workspace) -> Workspace:
+    workspace.studies.start(callable_spec(n_trials=4), "tester")
+    run_inline(workspace)
+    return workspace
+
+
+def test_status_lists_the_studies(finished: Workspace) -> None:
+    printed = run(finished, "status").output
+
+    assert "study" in printed
+    assert "finished" in printed
+
+
+def test_status_of_one_study_says_how_it_went(finished: Workspace) -> None:
+    printed = run(finished, "status", "study").output
+
+    assert finished.studies.read.status("study").message in printed.replace("\n", " ")
+
+
+def test_status_as_json_is_the_same_as_the_tool_s_answer(finished: Workspace) -> None:
+    printed = json.loads(run(finished, "status", "study", "--json").output)
+
+    assert printed["best_value"] == finished.studies.read.status("study").best_value
+
+
+def test_the_exported_history_equals_what_is_stored(finished: Workspace) -> None:
+    rows = list(csv.DictReader(io.StringIO(run(finished, "status", "study", "--trials").output)))
+
+    stored = finished.studies.read.trials("study")
+    assert [(int(r["number"]), r["state"], float(r["value"]), float(r["params.x"]), r["params.k"]) for r in rows] == [
+        (t.number, t.state, t.value, t.params["x"], t.params["k"]) for t in stored
+    ]
+
+
+def test_an_unknown_study_is_an_error_with_near_names(finished: Workspace) -> None:
+    result = run(finished, "status", "studi")
+
+    assert result.exit_code != 0
+    assert "Did you mean study?" in str(result.exception)
+
+
+def test_doctor_is_content_with_a_fresh_workspace(workspace: Workspace) -> None:
+    result = run(workspace, "doctor")
+
+    assert result.exit_code == 0, result.output
+    assert "No study yet." in result.output
+
+
+def test_doctor_finds_a_damaged_database(finished: Workspace) -> None:
+    for file in finished.settings.workspace.glob("optuna.db-*"):
+        file.unlink()
+    (finished.settings.workspace / "optuna.db").write_bytes(b"not a database at all" * 100)
+
+    result = run(finished, "doctor")
+
+    assert result.exit_code == 1
+    assert "FAIL  optuna.db is damaged" in result.output
+
+
+def test_doctor_says_when_nobody_runs_a_study(finished: Workspace) -> None:
+    with finished.store.write() as connection:
+        connection.execute(update(studies).values(state="running"))
+
+    assert "Nobody runs study." in run(finished, "doctor").output
+
+
+def test_doctor_finds_trials_that_run_in_a_study_that_ended(finished: Workspace) -> None:
+    from mcp_server.store.schema import trials
+
+    with finished.store.write() as connection:
+        connection.execute(update(trials).where(trials.c.number == 1).values(state="running"))
+
+    result = run(finished, "doctor")
+
+    assert result.exit_code == 1
+    assert "marked as running in studies that ended" in result.output

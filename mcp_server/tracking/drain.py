@@ -85,13 +85,18 @@ class Drain:
         batch = _Batch()
         try:
             self._settle_all(rows, batch)
-        finally:
-            with self._store.write() as connection:
-                _save(connection, batch.outcomes)
+        except BackendUnavailableError:
+            self._save(batch)
+            raise
+        self._save(batch)
         self._tidy(len(rows))
         if late := next((outcome for outcome in batch.outcomes if outcome.state == "creating"), None):
             raise BackendUnavailableError(late.error or "A record has to wait.")
         return len(rows)
+
+    def _save(self, batch: _Batch) -> None:
+        with self._store.write() as connection:
+            _save(connection, batch.outcomes)
 
     def _settle_all(self, rows: Sequence[Row], batch: _Batch) -> None:
         try:

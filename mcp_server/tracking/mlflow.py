@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcp_server.errors import BackendUnavailableError, InvalidRequestError
+from mcp_server.errors import BackendUnavailableError, InvalidRequestError, MissingDependencyError
 from mcp_server.tracking import database, environment
 from mcp_server.tracking._base import Point, RunContent, RunStatus
 from mcp_server.tracking.projection import UID_TAG
@@ -50,7 +50,7 @@ def open_client(target: TrackingTarget) -> "MlflowClient":
         database.prepare_database(target.database, target.artifacts)
     from mlflow import MlflowClient
 
-    with translated(target):
+    with translated(target), _drivers():
         return MlflowClient(tracking_uri=target.uri, registry_uri=target.uri)
 
 
@@ -70,6 +70,17 @@ def translated(target: TrackingTarget) -> Iterator[None]:
         raise _unavailable(target, exc) from None
     except (TypeError, ValueError) as exc:
         raise InvalidRequestError(f"MLflow cannot store it: {target.cleaned(str(exc))}") from None
+
+
+@contextmanager
+def _drivers() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError(
+            f"The tracking store needs the package {exc.name}, which is not installed.",
+            hint="For PostgreSQL: pip install 'tuning-mcp[postgres]' and write postgresql+psycopg://...",
+        ) from exc
 
 
 def _unavailable(target: TrackingTarget, exc: Exception) -> BackendUnavailableError:

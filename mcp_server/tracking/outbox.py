@@ -22,7 +22,7 @@ def enqueue(connection: Connection, record: StudyRecord | TrialRecord | StudyEnd
         "key": record.key,
         "study_id": record.study_id,
         "kind": record.kind,
-        "payload": record.model_dump(mode="json"),
+        "payload": record.to_json(),
         "created_at": time.time(),
     }
     connection.execute(insert(schema.outbox).on_conflict_do_nothing(index_elements=["key"]), row)

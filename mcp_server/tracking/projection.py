@@ -33,7 +33,7 @@ def study_run(record: StudyRecord) -> RunContent:
         tags=_tags({**tags, **renamed}),
         params={key: fitted(value, PARAM_LIMIT) for key, value in params.items()},
         dataset=record.dataset,
-        config=record.model_dump(mode="json"),
+        config=record.to_json(),
     )
 
 
@@ -133,8 +133,7 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _config(record: TrialRecord) -> JsonObject:
-    kept = {"study_name", "number", "state", "params", "metric", "value", "source", "error", "config"}
-    return record.model_dump(mode="json", include=kept)
+    return record.to_json("study_name", "number", "state", "params", "metric", "value", "source", "error", "config")
 
 
 def _ms(seconds: float) -> int:

@@ -1,6 +1,7 @@
 """What is projected into the tracking store: one record per study start, per ended trial and per study end."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -11,8 +12,12 @@ Report = tuple[int, float, float]
 
 
 class _Part(BaseModel):
-    # JSON has no NaN; as text they survive every database, and the projection still sees that they were not finite.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self, *fields: str) -> JsonObject:
+        """These fields, or all, as JSON that every database takes: what is not finite becomes its name as text."""
+        text = json.dumps(self.model_dump(include=set(fields) or None))  # unlike pydantic's, it takes lone surrogates
+        return cast("JsonObject", json.loads(text, parse_constant=str))
 
 
 class DatasetRef(_Part):

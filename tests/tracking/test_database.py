@@ -7,8 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from mcp_server.errors import BackendUnavailableError, ConflictError
+from mcp_server.errors import BackendUnavailableError, ConflictError, MissingDependencyError
+from mcp_server.settings import Settings
 from mcp_server.tracking.database import keep_statistics, prepare_database
+from mcp_server.tracking.mlflow import MlflowTracker
+from mcp_server.tracking.target import tracking_target
 
 
 @pytest.fixture
@@ -82,3 +85,10 @@ def test_processes_that_start_together_share_one_database(tmp_path):
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
     assert [process.wait(120) for process in started] == [0, 0]
+
+
+def test_a_store_whose_driver_is_not_installed_names_the_package(tmp_path):
+    target = tracking_target(Settings(workspace=tmp_path, tracking_uri="mssql+pymssql://bob:hunter2@db/x"))
+    with pytest.raises(MissingDependencyError, match="pymssql") as caught:
+        MlflowTracker(target)
+    assert "hunter2" not in str(caught.value)

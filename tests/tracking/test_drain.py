@@ -229,6 +229,7 @@ def assert_exact(store, client, n_trials):
     assert [step for step, _ in history(client, parent, "objective")] == list(range(n_trials))
     for run in runs_where(client, "tags.mcp.kind = 'trial'"):
         assert len(history(client, run, "val_metric")) == 3
+        assert len(history(client, run, "accuracy")) == 1
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -21,13 +22,13 @@ TRIAL = TrialRecord(
     study_name="churn",
     number=0,
     state="complete",
-    params={"c": 0.5, "kernel": "rbf", "shrink": True, "gamma": None},
+    params={"c": 0.5, "odd": math.nan, "kernel": "rbf", "shrink": True, "gamma": None},
     metric="accuracy",
     value=math.nan,
     reports=[(0, 0.5, 10.5), (1, math.inf, 10.6)],
     started_at=10.0,
     ended_at=11.0,
-    config={"nested": {"a": [1]}},
+    config={"nested": {"a": [1, math.inf]}},
 )
 END = StudyEndRecord(study_id="s1", study_name="churn", state="finished", ended_at=12.0)
 
@@ -73,6 +74,7 @@ def test_non_finite_values_survive_the_outbox_as_floats(store):
         outbox.enqueue(connection, TRIAL)
     with store.read() as connection:
         back = parse_record(connection.execute(select(schema.outbox.c.payload)).scalar_one())
+    assert json.dumps(TRIAL.to_json(), allow_nan=False)  # PostgreSQL takes no other JSON
     assert isinstance(back, TrialRecord)
     assert back.value is not None
     assert math.isnan(back.value)

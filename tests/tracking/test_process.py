@@ -103,6 +103,13 @@ def detached_trackers(workspace: Path) -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["cmdline"]) if wanted <= set(process.info["cmdline"] or [])]
 
 
+def test_ensure_tracker_starts_none_beside_one_that_runs(store, settings):
+    owe(store, STUDY)
+    with tracker_lock(settings):
+        ensure_tracker(store, settings)
+        assert detached_trackers(settings.workspace) == []
+
+
 def test_ensure_tracker_makes_the_database_and_fills_it_without_being_waited_for(tmp_path):
     settings = Settings(workspace=tmp_path / "fresh")
     store = Store(settings.workspace)
@@ -113,8 +120,6 @@ def test_ensure_tracker_makes_the_database_and_fills_it_without_being_waited_for
     try:
         eventually(lambda: tracking_status(store).synced)
         assert count(settings.workspace / "mlflow.db", "select count(*) from runs") == 2
-        ensure_tracker(store, settings)
-        assert len(detached_trackers(settings.workspace)) == 1
     finally:
         for process in detached_trackers(settings.workspace):
             kill_tree(process.pid)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "tuning-mcp"
 WEBSITE = "https://github.com/tuning-mcp/tuning-mcp"
-LIST_FRESH_MS = 3_600_000  # the list of tools changes with the server's options only
+LIST_FRESH_MS = 300_000  # the list of tools changes only when the server is started with other options
 
 _STEPS = {
     "inspect_dataset": "inspect_dataset(data) shows columns, likely targets and traps.",

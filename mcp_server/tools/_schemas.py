@@ -48,13 +48,26 @@ class Node:
 
     def child(self, key: str | int) -> "Node | None":
         """What may stand under a property or an index; None when the schema does not know it."""
-        schemas = self.properties.get(key) if isinstance(key, str) else None
-        keyword = "items" if isinstance(key, int) else "additionalProperties"
-        if schemas is None:
-            schemas = [s for a in self.alternatives if isinstance(s := a.get(keyword), dict)]
-        if not schemas:
-            return None
-        return Node(tuple(f for s in schemas for f in _flattened(s, self.definitions)), self.definitions)
+        if isinstance(key, int):
+            return self._items
+        return self._children.get(key, self._others)
+
+    @cached_property
+    def _children(self) -> "dict[str, Node | None]":
+        return {name: self._node(schemas) for name, schemas in self.properties.items()}
+
+    @cached_property
+    def _others(self) -> "Node | None":
+        return self._node([s for a in self.alternatives if isinstance(s := a.get("additionalProperties"), dict)])
+
+    @cached_property
+    def _items(self) -> "Node | None":
+        return self._node([s for a in self.alternatives if isinstance(s := a.get("items"), dict)])
+
+    def _node(self, schemas: list[JsonObject]) -> "Node | None":
+        """The alternatives of all schemas in one node: cached by the callers, since large arguments ask often."""
+        flat = tuple(f for schema in schemas for f in _flattened(schema, self.definitions))
+        return Node(flat, self.definitions) if flat else None
 
     def bound(self, keyword: str) -> Any:  # noqa: ANN401 - a number, or None
         """The value of `minimum`, `maxItems` and the like in the first alternative that has it."""
@@ -130,22 +143,23 @@ def _compacted(schema: JsonValue, once: Mapping[str, JsonObject]) -> JsonValue:
         return [_compacted(part, once) for part in schema]
     if not isinstance(schema, dict):
         return schema
+    schema = _without_null(schema)
     if isinstance(reference := schema.get("$ref"), str) and (name := reference.removeprefix(_DEFINITION)) in once:
         rest = {key: value for key, value in schema.items() if key != "$ref"}
         return _compacted({**once[name], **rest}, once)
     result: JsonObject = {}
-    for key, value in _without_null(schema).items():
-        if (
-            key == "discriminator"
-            or (key == "title" and isinstance(value, str))
-            or (key == "default" and "const" in schema)
-        ):
-            continue
+    for key, value in schema.items():
         if key in {"properties", "patternProperties"} and isinstance(value, dict):
             result[key] = {name: _compacted(entry, once) for name, entry in value.items()}
-        else:
+        elif not _superfluous(key, schema):
             result[key] = value if key in {"default", "enum", "const", "examples"} else _compacted(value, once)
     return result
+
+
+def _superfluous(key: str, schema: JsonObject) -> bool:
+    if key == "default":
+        return "const" in schema
+    return key == "discriminator" or (key == "title" and isinstance(schema[key], str))
 
 
 def _without_null(schema: JsonObject) -> JsonObject:

@@ -16,6 +16,7 @@ from mcp_server.settings import Settings
 
 if TYPE_CHECKING:
     from mcp_server.data.profile import DatasetProfile
+    from mcp_server.data.spec import Encoding, Separator
     from mcp_server.store import Store
     from mcp_server.studies.analyst import Analyst
     from mcp_server.studies.service import Studies
@@ -86,13 +87,20 @@ class Workspace:
                 self._runs = Runs(self.settings)
             return self._runs
 
-    def inspect(self, data: str, target: str | None = None) -> "DatasetProfile":
+    def inspect(
+        self,
+        data: str,
+        target: str | None = None,
+        *,
+        encoding: "Encoding | None" = None,
+        separator: "Separator | None" = None,
+    ) -> "DatasetProfile":
         """What is in a table, in plain sentences.
 
         Raises:
             DataError: If it cannot be read as a table, or lies outside the data folders.
         """
-        return self._tables.inspect(data, target)
+        return self._tables.inspect(data, target, encoding, separator)
 
     @property
     def _tables(self) -> "Analyst":

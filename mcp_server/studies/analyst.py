@@ -14,7 +14,7 @@ from mcp_server.data.gate import DataGate
 from mcp_server.data.prepare import prepare
 from mcp_server.data.profile import DatasetProfile, profile
 from mcp_server.data.readers import read_table
-from mcp_server.data.spec import DataSpec, PreparedData
+from mcp_server.data.spec import DataSpec, Encoding, PreparedData, Separator
 from mcp_server.processes import Companion, answer_requests, thread_caps
 from mcp_server.training.smoke import TimeEstimate, estimate_seconds
 from mcp_server.types import JsonObject
@@ -31,6 +31,8 @@ class _Request(BaseModel):
 class _Inspect(_Request):
     data: str
     target: str | None
+    encoding: Encoding | None
+    separator: Separator | None
     roots: list[Path]
 
 
@@ -57,9 +59,18 @@ class Analyst:
             MODULE, [], log=workspace / "logs" / "analyst.log", environment=thread_caps(max(1, (os.cpu_count() or 1)))
         )
 
-    def inspect(self, data: str, target: str | None) -> DatasetProfile:
+    def inspect(
+        self, data: str, target: str | None, encoding: Encoding | None, separator: Separator | None
+    ) -> DatasetProfile:
         """What is in a table."""
-        return self._ask("inspect", {"data": data, "target": target, "roots": [*self._roots]}, DatasetProfile)
+        request: JsonObject = {
+            "data": data,
+            "target": target,
+            "encoding": encoding,
+            "separator": separator,
+            "roots": [*self._roots],
+        }
+        return self._ask("inspect", request, DatasetProfile)
 
     def prepare(self, spec: DataSpec) -> PreparedData:
         """The table as arrays, with its splits fixed; the second time it is found in the cache."""
@@ -86,7 +97,9 @@ class Analyst:
 
 def _inspect(arguments: JsonObject) -> JsonObject:
     request = _Inspect.model_validate(arguments)
-    return _dumped(profile(read_table(request.data, DataGate(request.roots)), request.target))
+    gate = DataGate(request.roots)
+    table = read_table(request.data, gate, encoding=request.encoding, separator=request.separator)
+    return _dumped(profile(table, request.target))
 
 
 def _prepare(arguments: JsonObject) -> JsonObject:

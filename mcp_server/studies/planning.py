@@ -7,6 +7,7 @@ import time
 from sqlalchemy import insert, select
 
 from mcp_server.data.spec import PreparedData
+from mcp_server.data.text import label
 from mcp_server.distributions import Categorical, Distribution, Fixed
 from mcp_server.errors import InvalidRequestError, NotFoundError
 from mcp_server.settings import Settings
@@ -58,7 +59,7 @@ class Planner:
             plan_id=plan_id,
             message=_sentence(definition, data, families, n_trials, total, parallel, cost),
             task=data.task,
-            target=data.target,
+            target=label(data.target),
             metric=definition.metric,
             direction=definition.direction,
             n_rows=data.n_rows,
@@ -129,8 +130,8 @@ def _sentence(  # noqa: PLR0917 - the facts of one sentence
     verb = "Classify" if data.task == "classification" else "Predict"
     sealed = f"{data.n_sealed:,} rows sealed for a final test" if data.n_sealed else "no rows sealed for a final test"
     return (
-        f"{verb} {data.target} from {len(data.columns)} columns and {data.n_rows:,} rows by {definition.metric}, "
-        f"{_validation(data)}, {sealed}. {n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
+        f"{verb} {label(data.target)} from {len(data.columns)} columns and {data.n_rows:,} rows "
+        f"by {definition.metric}, {_validation(data)}, {sealed}. {n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
         f"about {_duration(total[1])} ({_duration(total[0])} to {_duration(total[2])}), ${cost:.2f}. "
         "Nothing leaves this computer."
     )

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_server.access import Permission
 from mcp_server.data.profile import DatasetProfile
+from mcp_server.data.spec import Encoding, Separator
 from mcp_server.studies.spec import Action, PlanSpec, StudySpec
 from mcp_server.studies.summary import BestParams, PlanSummary, StudyList, StudyStatus, TrialTable
 from mcp_server.tools._toolset import Call, Toolset
@@ -36,12 +37,14 @@ def inspect_dataset(
     call: Call,
     data: Annotated[str, Field(max_length=4096, description="Path of a CSV, TSV or Parquet file, or sklearn:<name>.")],
     target: Annotated[str | None, Field(max_length=500, description="Column to predict, if known.")] = None,
+    encoding: Annotated[Encoding | None, Field(description="Of the text, when it is not UTF-8.")] = None,
+    separator: Annotated[Separator | None, Field(description="Between values; found out when omitted.")] = None,
 ) -> DatasetProfile:
     """Look at a table before tuning: columns, missing values, likely targets, class balance, and traps.
 
     Columns that give the answer away, identifiers and duplicates are named in plain sentences; pass them as `drop`.
     """
-    return call.workspace.inspect(data, target)
+    return call.workspace.inspect(data, target, encoding=encoding, separator=separator)
 
 
 @toolset.tool(Permission.PLAN, title="Plan a tuning study")

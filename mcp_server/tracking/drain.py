@@ -13,7 +13,7 @@ from mcp_server.errors import BackendUnavailableError, WorkspaceError
 from mcp_server.store import Store, schema
 from mcp_server.tracking import projection
 from mcp_server.tracking._base import Point, RunContent, Tracker
-from mcp_server.tracking.outbox import OPEN_STATES
+from mcp_server.tracking.outbox import OPEN_STATES, has_pending
 from mcp_server.tracking.records import StudyEndRecord, StudyRecord, TrialRecord, parse_record, study_key
 from mcp_server.types import JsonObject
 
@@ -80,6 +80,9 @@ class Drain:
         Raises:
             BackendUnavailableError: If the store, or one row, has to be tried again later; what was written is kept.
         """
+        with self._store.read() as connection:
+            if not has_pending(connection):  # an idle tracker must not take the write lock twice a second
+                return 0
         with self._store.write() as connection:
             rows = _claim(connection, self._size)
         batch = _Batch()

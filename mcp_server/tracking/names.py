@@ -46,7 +46,7 @@ def legal_keys(items: Mapping[str, T]) -> tuple[dict[str, T], dict[str, str]]:
 def fitted(value: object, limit: int) -> str:
     """The text of `value` if it fits, else its beginning with the full length and where to find the whole.
 
-    >>> fitted("x" * 7_000, 6_000)[-40:]
+    >>> fitted("x" * 7_000, 6_000)[-42:]
     'xxx... (7,000 characters, see config.json)'
     """
     text = str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -16,6 +16,7 @@ from mcp_server.tracking.target import tracking_target
 
 POLL_S = 0.5
 IDLE_S = 15.0
+QUIET_S = 600.0
 GIVE_UP_S = 600.0
 MIN_DELAY_S, MAX_DELAY_S = 1.0, 60.0
 ACTIVE_STATES = ("queued", "running")
@@ -41,7 +42,10 @@ def ensure_tracker(store: Store, settings: Settings) -> None:
 
 
 class TrackerLoop:
-    """Drains the outbox until nothing waits and no study runs; the caller holds `tracker_lock`."""
+    """Drains the outbox until nothing waits and no study runs (or none has moved for long).
+
+    The caller holds `tracker_lock`.
+    """
 
     def __init__(self, store: Store, settings: Settings, *, idle_s: float = IDLE_S) -> None:
         self._store = store
@@ -49,7 +53,7 @@ class TrackerLoop:
         self._idle_s = idle_s
         self._drain: Drain | None = None
         self._refusals = 0
-        self._busy_at = self._answered_at = time.monotonic()
+        self._moved_at = self._answered_at = time.monotonic()
 
     def run(self) -> None:
         """Return when the work is done, the workspace is gone, or the store has not answered for long."""
@@ -60,7 +64,9 @@ class TrackerLoop:
                 self._postpone(exc)
                 continue
             self._refusals, self._answered_at = 0, time.monotonic()
-            if not moved:
+            if moved:
+                self._moved_at = self._answered_at
+            else:
                 time.sleep(POLL_S)
 
     def _connected(self) -> Drain:
@@ -83,6 +89,7 @@ class TrackerLoop:
             pending = outbox.has_pending(connection)
             studies = schema.studies
             active = connection.execute(select(exists().where(studies.c.state.in_(ACTIVE_STATES)))).scalar()
-        if active or (pending and now - self._answered_at < GIVE_UP_S):
-            self._busy_at = now
-        return now - self._busy_at > self._idle_s
+        if pending and now - self._answered_at < GIVE_UP_S:
+            self._moved_at = now
+        # A study whose runner is dead and not revived stays running: it may not keep this process for ever.
+        return now - self._moved_at > (QUIET_S if active else self._idle_s)

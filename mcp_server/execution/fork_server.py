@@ -82,8 +82,6 @@ class _Workers:
         deadline = time.monotonic() + SWEEP_LIMIT_S
         while (leftovers := [pid for pid in _children() if pid not in self._jobs]) and time.monotonic() < deadline:
             for pid in leftovers:
-                os.kill(pid, signal.SIGSTOP)  # at once, for one may be forking away from us all the time
-            for pid in leftovers:
                 kill_tree(pid)
             time.sleep(0.001)
             ended += self._reaped()

@@ -151,8 +151,6 @@ class LocalExecutor:
         return []
 
     def _understood(self, job: _Job, message: Report | Outcome) -> list[Reported | Ended]:
-        if job.killed_as is not None:
-            return []
         if isinstance(message, Report):
             return [Reported(job.task.job_id, message.step, message.value, message.running)]
         job.outcome = message

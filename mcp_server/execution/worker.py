@@ -108,8 +108,8 @@ def _redirect_output(log: Path) -> None:
 
 def _renew_random_state() -> None:
     # A fork inherits NumPy's global state: without this every trial of a study would draw the same "random" numbers.
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()
+    if random := sys.modules.get("numpy.random"):
+        random.seed()
 
 
 def _asking(pipe: Connection) -> Ask:

@@ -16,4 +16,4 @@ class TestInlineExecutor(ExecutorContract):
 @pytest.mark.process
 class TestLocalExecutor(ProcessExecutorContract):
     def build(self, slots: int) -> Executor:
-        return LocalExecutor(slots, threads=1, preload=["numpy"])
+        return LocalExecutor(slots, threads=1, preload=["numpy.random"])

@@ -40,7 +40,22 @@ while True:
 
 class TestSpawnedWorkers(ExecutorContract):
     def build(self, slots: int) -> Executor:
-        return LocalExecutor(slots, threads=1, start_method="spawn")
+        return LocalExecutor(slots, threads=3, start_method="spawn")
+
+    def test_output_reaches_the_log_even_when_the_trial_dies(self, bench: Bench) -> None:
+        task = bench.submit("say")
+        assert bench.end().state == "failed"
+        assert set(Path(task.log_path).read_text().splitlines()) == {"from stdout", "from stderr", "from below"}
+
+    def test_numeric_libraries_are_held_to_their_threads(self, bench: Bench) -> None:
+        result = bench.run("environment", variable="OMP_NUM_THREADS").result
+        assert result is not None
+        assert result.value == 3
+
+    def test_a_trial_that_takes_too_long_is_killed_with_its_children(self, bench: Bench) -> None:
+        bench.start_processes("sleep", timeout_s=1.0)
+        assert bench.end().state == "timeout"
+        assert eventually(lambda: running(*bench.pids) == [])
 
 
 @pytest.fixture
@@ -117,11 +132,20 @@ def test_a_trial_that_will_not_exit_is_ended_with_its_result(bench: Bench, monke
     assert ended.result is not None
 
 
-def test_numeric_libraries_are_held_to_their_threads(bench: Bench) -> None:
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        result = bench.run("environment", variable=variable).result
-        assert result is not None
-        assert result.value == 3
+def test_numeric_libraries_are_held_to_their_threads_even_when_preloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "threads_at_import.py").write_text(
+        "import os\nTHREADS = float(os.environ['OMP_NUM_THREADS'])\ndef threads(trial):\n    return THREADS\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    executor = LocalExecutor(1, threads=3, preload=["threads_at_import"])
+    try:
+        result = Bench(executor, tmp_path).run("threads_at_import:threads").result
+    finally:
+        executor.close()
+    assert result is not None
+    assert result.value == 3
 
 
 def test_a_module_that_cannot_be_preloaded_is_named_and_trials_run(

@@ -131,7 +131,8 @@ def _sentence(  # noqa: PLR0917 - the facts of one sentence
     sealed = f"{data.n_sealed:,} rows sealed for a final test" if data.n_sealed else "no rows sealed for a final test"
     return (
         f"{verb} {label(data.target)} from {len(data.columns)} columns and {data.n_rows:,} rows "
-        f"by {definition.metric}, {_validation(data)}, {sealed}. {n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
+        f"by {definition.metric}, {_validation(data)}, {sealed}. "
+        f"{n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
         f"about {_duration(total[1])} ({_duration(total[0])} to {_duration(total[2])}), ${cost:.2f}. "
         "Nothing leaves this computer."
     )

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import optuna
 import psutil
 import pytest
+from mcp import Client, MCPError, StdioServerParameters
 from sqlalchemy import select
 
 from mcp_server.settings import Settings
@@ -203,3 +206,23 @@ def test_a_runner_with_a_bug_fails_its_study_with_the_reason_and_is_not_revived(
     assert status.stop_reason == "internal_error"
     assert "internal error in the runner" in (status.error or "")
     assert live.studies.revive() == []
+
+
+@pytest.mark.anyio
+async def test_a_killed_server_leaves_its_study_running(settings: Settings, tmp_path: Path) -> None:
+    command = ["-m", "mcp_server", "serve", "--workspace", str(settings.workspace)]
+    server = StdioServerParameters(command=sys.executable, args=command)
+    request = {"study_name": "served", "data": "sklearn:wine", "target": "target", "estimator": "knn", "n_trials": 12}
+    with suppress(ExceptionGroup, MCPError), anyio.fail_after(60):
+        async with Client(server) as client:
+            started = await client.call_tool("start_automl_study", request)
+            assert not started.is_error
+            for process in related(settings.workspace):
+                if "serve" in _command(process):
+                    process.kill()
+
+    with Workspace(settings) as opened:
+        eventually(lambda: opened.studies.read.status("served").state == "finished")
+        status = opened.studies.read.status("served")
+        assert status.n_complete + status.n_pruned == 12
+        assert {job.state for job in opened.studies.read.jobs("served")} <= {"completed", "pruned"}, "nothing was lost"

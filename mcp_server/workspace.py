@@ -13,6 +13,7 @@ from mcp_server import logs
 from mcp_server.access.audit import Audit
 from mcp_server.metrics import Metrics
 from mcp_server.settings import Settings
+from mcp_server.tracking.target import tracking_target
 
 if TYPE_CHECKING:
     from mcp_server.data.profile import DatasetProfile
@@ -33,6 +34,9 @@ class Workspace:
     Safe to share between threads. The stores are opened on first use, so that a server answers `initialize` before
     anything heavy is imported. `launch(folder, study id)` starts a study's runner; by default as a detached process.
 
+    Raises:
+        InvalidRequestError: If the settings name no usable tracking store.
+
     >>> import tempfile
     >>> with Workspace(Settings(workspace=Path(tempfile.mkdtemp()))) as workspace:
     ...     workspace.studies.read.page().total
@@ -42,6 +46,7 @@ class Workspace:
     def __init__(self, settings: Settings, *, launch: Callable[[Path, str], object] | None = None) -> None:
         if not structlog.is_configured():
             logs.configure("warning")  # a library caller's stdout is not ours either
+        tracking_target(settings)  # a store that cannot be used is said at the start, not in every answer
         self.settings = settings
         self._launch = launch
         self.metrics = Metrics()

@@ -196,6 +196,7 @@ class Runner:
         if self.elapsed_s - self._saved > SAVE_ELAPSED_S:
             self._saved = self.elapsed_s
             self._ledger.tick(self._saved)
+            self._wake_tracker()  # it may have been killed
 
     def _on_report(self, event: Reported) -> None:
         attempt = self._running[event.job_id]

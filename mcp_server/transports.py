@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import anyio
 import structlog
@@ -19,8 +19,10 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
 from mcp_server.access import Principal, Role
@@ -118,7 +120,7 @@ class Lifetime:
 class WebServer(Server):
     """uvicorn with a bounded end, and without its own signal handlers and access log."""
 
-    def __init__(self, app: Any) -> None:  # noqa: ANN401 - any ASGI application
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__(
             Config(
                 app,
@@ -193,17 +195,41 @@ def build_guarded(workspace: "Workspace", toolsets: Sequence[Toolset] = TOOLSETS
     return server, generated
 
 
-def application(server: TuningServer, transport: str, hosts: Sequence[str]) -> Any:  # noqa: ANN401 - ASGI application
+class HostGuard:
+    """An application that is reached under its own addresses only, which keeps web pages of others out.
+
+    The SDK checks too, but not the routes beside the protocol's, and over SSE it logs every refusal as a crash.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+        self._origins = frozenset(f"http://{host}" for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it (421 for another host, 403 for another origin)."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if headers.get("host") not in self._hosts:
+            refusal = PlainTextResponse("Another host is asked for.\n", HTTPStatus.MISDIRECTED_REQUEST)
+        elif headers.get("origin", None) not in {None, *self._origins}:
+            refusal = PlainTextResponse("Pages of this origin may not ask.\n", HTTPStatus.FORBIDDEN)
+        else:
+            return await self._app(scope, receive, send)
+        return await refusal(scope, receive, send)
+
+
+def application(server: TuningServer, transport: str, hosts: Sequence[str]) -> ASGIApp:
     """The web application of a transport, for requests to exactly these `host:port`."""
     security = TransportSecuritySettings(
         allowed_hosts=list(hosts), allowed_origins=[f"http://{host}" for host in hosts]
     )
     if transport == "sse":
-        return server.sse_app(transport_security=security, max_request_body_size=BODY_LIMIT)
+        return HostGuard(server.sse_app(transport_security=security, max_request_body_size=BODY_LIMIT), hosts)
     # Without sessions a dropped connection cancels its call, and a restart of the server is not noticed.
-    return server.streamable_http_app(
-        transport_security=security, max_request_body_size=BODY_LIMIT, stateless_http=True
-    )
+    app = server.streamable_http_app(transport_security=security, max_request_body_size=BODY_LIMIT, stateless_http=True)
+    return HostGuard(app, hosts)
 
 
 def listen(settings: "Settings") -> socket.socket:
@@ -222,6 +248,7 @@ def listen(settings: "Settings") -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, settings.port))
+        listening.listen()  # so that who reads the announcement can connect
     except OSError as exc:
         listening.close()
         raise InvalidRequestError(

@@ -42,7 +42,10 @@ class TestSpawnedWorkers(ExecutorContract):
     def build(self, slots: int) -> Executor:
         return LocalExecutor(slots, threads=3, start_method="spawn")
 
-    def test_output_reaches_the_log_even_when_the_trial_dies(self, bench: Bench) -> None:
+    def test_output_reaches_the_log_even_when_the_trial_dies(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
         task = bench.submit("say")
         assert bench.end().state == "failed"
         assert set(Path(task.log_path).read_text().splitlines()) == {"from stdout", "from stderr", "from below"}

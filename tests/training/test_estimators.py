@@ -138,6 +138,7 @@ def test_no_spelling_means_two_families() -> None:
         ("catboostx", "classification", "Did you mean hist_gradient_boosting"),
         ("quantum", "classification", "Known: logistic_regression, ridge"),
         ("xgboost", "classification", "Use hist_gradient_boosting"),
+        ("xgboost.XGBClassifier", "classification", "Use hist_gradient_boosting"),
         ("LGBMClassifier", "classification", "tuning-mcp[boost]"),
         ("ridge", "classification", "ridge is for regression, and the task is classification"),
         ("logistic", "regression", "For regression use ridge, lasso"),

@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_model_and_threads_do_not_matter(name: str,
         build(name, task, {}, columns=MIXED, seed=5, threads=threads).fit(features, target).predict(features)
         for threads in (1, 2)
     )
-    assert np.array_equal(one, other)
+    assert np.allclose(one, other, rtol=1e-12, atol=0)  # threads add up the trees of a forest in any order
 
 
 def test_seed_and_threads_reach_the_estimator() -> None:

@@ -18,6 +18,14 @@ def test_every_family_that_auto_searches_is_timed(table) -> None:
     assert estimate.families["random_forest"] > estimate.families["ridge"]
 
 
+@pytest.mark.parametrize("names", [["ridge", "random_forest"], ["random_forest", "ridge"]])
+def test_a_study_may_settle_on_the_faster_or_the_slower_families(table, names) -> None:
+    estimate = estimate_seconds(Path(table("diabetes").folder), names, "rmse", budget_s=30)
+    ridge, forest = estimate.families["ridge"], estimate.families["random_forest"]
+    assert estimate.low < ridge < (ridge + forest) / 2 == pytest.approx(estimate.median)
+    assert estimate.high > forest
+
+
 def test_what_the_budget_does_not_allow_is_guessed_from_what_was_measured(table) -> None:
     estimate = estimate_seconds(Path(table("wine").folder), ["random_forest", "mlp"], "accuracy", budget_s=1e-6)
     assert set(estimate.guessed) == {"random_forest", "mlp"}

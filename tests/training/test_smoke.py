@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcp_server.data.arrays import load_development
 from mcp_server.data.spec import Column
 from mcp_server.errors import InvalidRequestError
-from mcp_server.training.estimators import auto_families
-from mcp_server.training.smoke import estimate_seconds
+from mcp_server.training.estimators import auto_families, family
+from mcp_server.training.smoke import _Sample, estimate_seconds
 
 
 def test_every_family_that_auto_searches_is_timed(table) -> None:
@@ -35,12 +36,13 @@ def test_what_the_budget_does_not_allow_is_guessed_from_what_was_measured(table)
 def test_more_rows_take_longer_by_each_familys_own_growth(written) -> None:
     random = np.random.default_rng(0)
 
-    def seconds(n_rows: int, name: str) -> float:
-        features, target = random.normal(size=(n_rows, 5)), random.normal(size=n_rows)
-        return estimate_seconds(Path(written(features, target, task="regression").folder), [name], "rmse").median
+    def factor(n_rows: int, name: str) -> float:
+        data = written(random.normal(size=(n_rows, 5)), random.normal(size=n_rows), task="regression")
+        return _Sample.of(load_development(Path(data.folder)), "rmse", 0, 1).factor(family(name))
 
-    assert seconds(60_000, "svm") / seconds(6_000, "svm") > 20
-    assert 2 < seconds(60_000, "random_forest") / seconds(6_000, "random_forest") < 60
+    assert factor(60_000, "svm") / factor(6_000, "svm") == pytest.approx(10**2)
+    assert factor(60_000, "random_forest") / factor(6_000, "random_forest") == pytest.approx(10**1.1)
+    assert factor(1_000, "svm") == pytest.approx(factor(2_000, "svm"))  # the sample is the whole fold
 
 
 def test_a_table_far_too_large_to_fit_is_still_answered(written) -> None:
@@ -54,7 +56,7 @@ def test_a_table_far_too_large_to_fit_is_still_answered(written) -> None:
     everything = ["auto", "gradient_boosting", "knn"]
     estimate = estimate_seconds(Path(data.folder), everything, "log_loss", budget_s=2)
     assert {"gradient_boosting", "mlp", "svm"} <= set(estimate.families)
-    assert estimate.families["hist_gradient_boosting"] > 60
+    assert estimate.families["hist_gradient_boosting"] > 60 * estimate.families["knn"]
 
 
 @pytest.mark.parametrize(("estimator", "metric"), [("xgboost", "rmse"), ("ridge", "f1")])

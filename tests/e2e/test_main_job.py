@@ -58,6 +58,12 @@ async def assistant(request: pytest.FixtureRequest, settings: Settings, anyio_ba
 
 
 async def test_an_assistant_tunes_a_model_from_a_csv(assistant: Assistant) -> None:
+    nothing = await assistant("list_automl_studies")
+    assert (nothing["total"], nothing["message"]) == (
+        0,
+        "No study yet. Start one with inspect_dataset, then plan_automl_study.",
+    )
+
     profile = await assistant("inspect_dataset", data="titanic.csv", target="survived")
     assert {"boat", "body"} <= set(profile["suggested_drop"])  # type: ignore[call-overload]
 
@@ -94,6 +100,25 @@ async def test_an_assistant_tunes_a_model_from_a_csv(assistant: Assistant) -> No
 
     await assistant("server_status")
     assert assistant.used == {tool.name for toolset in TOOLSETS for tool in toolset}
+
+
+async def test_pruned_trials_are_counted_alike_in_status_store_and_mlflow(
+    settings: Settings, anyio_backend: str
+) -> None:
+    with Workspace(settings) as workspace:
+        async with Client(build_server(workspace)) as client:
+            assistant = Assistant(client)
+            eager = {"type": "median", "n_startup_trials": 1, "n_warmup_steps": 0}
+            start = {**CALLS, "estimator": "knn", "n_trials": 10, "pruner": eager}
+            await assistant("start_automl_study", study_name="pruned", **start)
+            status = await assistant.finished("pruned")
+            runs = await assistant("search_runs", study_name="pruned", columns=["status"], limit=50)
+        stored = [trial.state for trial in workspace.studies.read.trials("pruned")]
+
+    in_mlflow = [row[runs["columns"].index("status")] for row in runs["rows"]]  # type: ignore[attr-defined, union-attr]
+    assert stored.count("pruned") > 0
+    assert status["n_pruned"] == stored.count("pruned") == in_mlflow.count("KILLED")
+    assert status["n_complete"] == stored.count("complete") == in_mlflow.count("FINISHED")
 
 
 async def test_a_real_server_process_answers_over_stdio(tmp_path: Path, anyio_backend: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from mcp_server.data.columns import ColumnFacts, facts_of, summarised
 from mcp_server.data.leaks import Leak, leaks_of
@@ -57,7 +57,11 @@ class DatasetProfile(BaseModel):
     leaks: list[str] = Field(default_factory=list)
     infinite: dict[str, int] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
-    digest: str
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = dump(self)
+        return {name: value for name, value in fields.items() if value not in ([], {}, 0, None)}
 
 
 def profile(table: Table, target: str | None = None) -> DatasetProfile:
@@ -95,7 +99,6 @@ def profile(table: Table, target: str | None = None) -> DatasetProfile:
         leaks=[label(leak.column) for leak in leaks][:_SHOWN_COLUMNS],
         infinite={label(fact.name): fact.infinite for fact in facts if fact.infinite},
         notes=table.notes,
-        digest=table.digest,
     )
 
 

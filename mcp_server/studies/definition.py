@@ -111,7 +111,12 @@ def _plain(value: object) -> object:
 
 
 def _space(spec: StudySpec, estimator: str, data: PreparedData) -> SearchSpace:
-    default = search_space(estimator, data.task, data.n_rows - data.n_sealed, len(data.columns))
+    if estimator == AUTO and "estimator" in spec.fixed:
+        family = shown(spec.fixed["estimator"])
+        raise InvalidRequestError(
+            "With one estimator fixed there is none to choose.", hint=f'Pass estimator="{family}".'
+        )
+    default = search_space(estimator, data.task, data.n_rows, len(data.columns))
     known = parameter_names(estimator, data.task)
     for name in (*spec.fixed, *(spec.search_space.root if spec.search_space else ())):
         if name not in known:

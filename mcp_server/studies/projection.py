@@ -116,7 +116,7 @@ def _reference(data: PreparedData) -> DatasetRef:
         name=data.source,
         digest=data.digest,
         source=data.source,
-        n_rows=data.n_rows,
+        n_rows=data.n_rows + data.n_sealed,
         n_columns=len(data.columns),
         target=data.target,
     )

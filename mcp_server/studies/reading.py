@@ -72,7 +72,7 @@ class StudyReader:
             direction=row.direction,
             best_value=best.value if best else None,
             best_std=best.std if best else None,
-            best_params=best.params if best else None,
+            best_params={name: _short(value) for name, value in best.params.items()} if best else None,
             best_trial=best.number if best else None,
             baseline=baseline,
             trend=_trend(connection, row),
@@ -336,8 +336,8 @@ def _against_baseline(
     error = corrected_standard_error(best.folds or [], base.folds or [])
     return BaselineComparison(
         value=base.value,
-        difference=difference,
-        standard_error=error,
+        difference=float(f"{difference:.6g}"),
+        standard_error=None if error is None else float(f"{error:.4g}"),
         verdict=verdict(difference, error, is_baseline=best.number == 0),
     )
 

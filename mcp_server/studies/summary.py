@@ -46,7 +46,7 @@ class StudyStatus(_Model):
     direction: Direction
     best_value: float | None = None
     best_std: float | None = None
-    best_params: Params | None = None
+    best_params: Params | None = Field(default=None, description="Rounded; get_automl_best_params has them exactly.")
     best_trial: int | None = None
     baseline: BaselineComparison | None = None
     trend: str | None = Field(default=None, description="Best so far over time, as a sparkline.")

@@ -135,6 +135,11 @@ def test_fixed_parameters_hold_in_every_trial_and_leave_the_space(tables: Worksp
     assert training["params"]["class_weight"] == "balanced"  # type: ignore[call-overload, index]
 
 
+def test_fixing_the_estimator_of_auto_is_answered_with_how_to_say_it(tables: Workspace) -> None:
+    with pytest.raises(InvalidRequestError, match='Pass estimator="knn" instead'):
+        tables.studies.start(spec("fixed family", estimator="auto", fixed={"estimator": "knn"}), "tester")
+
+
 def test_a_study_over_families_starts_with_a_default_random_forest(tables: Workspace) -> None:
     run(tables, "families", estimator="auto", n_trials=2, search_space={"estimator": ["random_forest", "knn"]})
 

@@ -136,7 +136,7 @@ def test_fixed_parameters_hold_in_every_trial_and_leave_the_space(tables: Worksp
 
 
 def test_fixing_the_estimator_of_auto_is_answered_with_how_to_say_it(tables: Workspace) -> None:
-    with pytest.raises(InvalidRequestError, match='Pass estimator="knn" instead'):
+    with pytest.raises(InvalidRequestError, match='Pass estimator="knn"'):
         tables.studies.start(spec("fixed family", estimator="auto", fixed={"estimator": "knn"}), "tester")
 
 

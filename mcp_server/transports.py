@@ -181,9 +181,11 @@ def build_guarded(workspace: "Workspace", toolsets: Sequence[Toolset] = TOOLSETS
     server = build_server(workspace, caller=bearer, toolsets=toolsets, verifier=BearerVerifier(tokens))
 
     async def health(_request: Request) -> Response:
+        """The version, for whoever asks whether the server is there."""
         return JSONResponse({"status": "ok", "version": server.version})
 
     async def metrics(request: Request) -> Response:
+        """Counts and times of tools as Prometheus reads them."""
         if not isinstance(request.user, AuthenticatedUser):
             return PlainTextResponse(
                 "A bearer token is required.\n", HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"}

@@ -137,7 +137,11 @@ class Studies:
         if isinstance(spec, CallableStudySpec):
             return define_callable(spec), None
         data = self._prepared(spec)
-        return define(spec, data), data
+        definition = define(spec, data)
+        if spec.cost_budget_usd is not None and not self._settings.usd_per_cpu_hour:
+            free = "cost_budget_usd limits nothing: no price is configured (TUNING_USD_PER_CPU_HOUR)."
+            definition = definition.model_copy(update={"warnings": [*definition.warnings, free]})
+        return definition, data
 
     def _prepared(self, spec: DataSpec) -> PreparedData:
         if spec.data is None or spec.target is None:

@@ -177,6 +177,13 @@ def test_a_resume_is_refused_when_the_file_has_changed(tables: Workspace) -> Non
         tables.studies.start(spec("moving", data="moving.csv", target="y", n_trials=5), "tester")
 
 
+def test_a_budget_without_a_price_says_that_it_limits_nothing(tables: Workspace) -> None:
+    status = tables.studies.start(spec("free", cost_budget_usd=1.0), "tester")
+
+    assert status.warnings is not None
+    assert any("cost_budget_usd limits nothing" in warning for warning in status.warnings)
+
+
 def test_a_name_and_a_larger_total_are_enough_to_resume(tables: Workspace) -> None:
     run(tables, "short", n_trials=2)
     tables.studies.start(StudySpec(study_name="short", n_trials=3), "tester")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mcp_server.workspace import Workspace
 
 DISTRIBUTION = "tuning-mcp"
-WEBSITE = "https://github.com/tuning-mcp/tuning-mcp"
 LIST_FRESH_MS = 300_000  # the list of tools changes only when the server is started with other options
 
 _STEPS = {
@@ -99,7 +98,6 @@ def build_server(
         title="Hyperparameter tuning",
         description="Tunes models in the background and tracks every trial in MLflow.",
         version=version(DISTRIBUTION),
-        website_url=WEBSITE,
         instructions=instructions([tool.name for tool in tools]),
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_FRESH_MS, scope="private")},
         log_level="WARNING",

@@ -4,17 +4,43 @@ from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.json_schema import JsonSchemaValue
 
 from mcp_server.data.spec import DataSpec
-from mcp_server.studies.pruners import Median, Pruner
-from mcp_server.studies.samplers import TPE, Sampler
+from mcp_server.studies.pruners import Median, NoPruner, Pruner, Wilcoxon
+from mcp_server.studies.samplers import TPE, GridSearch, Random, Sampler
 from mcp_server.studies.space import SearchSpace
 from mcp_server.types import Direction, JsonObject, Name, Params, Seconds, shown
+
+
+def either(*models: type[BaseModel]) -> JsonSchemaValue:
+    """The schema of something given by its type's name alone, or as an object with any of the models' options."""
+    options: JsonSchemaValue = {}
+    names = []
+    for model in models:
+        own = model.model_json_schema()["properties"]
+        names.append(own.pop("type")["const"])
+        options |= own
+    properties = {
+        "type": {"type": "string", "enum": names},
+        **{name: _plain(option) for name, option in options.items()},
+    }
+    whole = {"type": "object", "properties": properties, "required": ["type"], "additionalProperties": False}
+    return {"anyOf": [{"type": "string", "enum": names}, whole]}
+
+
+def _plain(option: JsonSchemaValue) -> JsonSchemaValue:
+    """An option without what differs between models that share its name."""
+    return {key: value for key, value in option.items() if key not in {"title", "default"}}
+
 
 _SPACE_HELP = (
     'Replaces the default space, e.g. {"C": {"low": 1e-3, "high": 100, "log": true}, "gamma": ["scale", "auto"]}. '
     "An entry is a range, a list of choices or a fixed value. With estimator auto, names are <estimator>.<parameter>."
 )
+# Hosts validate what a model writes against the schema, so the schema shows both spellings.
+SamplerArgument = Annotated[Sampler, WithJsonSchema(either(TPE, Random, GridSearch))]
+PrunerArgument = Annotated[Pruner, WithJsonSchema(either(Median, Wilcoxon, NoPruner))]
 SpaceArgument = Annotated[SearchSpace, WithJsonSchema({"type": "object", "additionalProperties": True})]
 
 
@@ -46,8 +72,14 @@ class SearchOptions(_Model):
     )
     metric: str | None = Field(default=None, max_length=60, description="Chosen from the task when omitted.")
     fixed: Params = Field(default_factory=dict, max_length=100, description="Parameters that keep one value.")
-    sampler: Sampler = Field(default=TPE(), description="tpe, random or grid, or an object with its options.")
-    pruner: Pruner = Field(default=Median(), description="median, wilcoxon or none, or an object with its options.")
+    sampler: SamplerArgument = Field(
+        default=TPE(),
+        description="A name, or an object with options of that sampler.",
+    )
+    pruner: PrunerArgument = Field(
+        default=Median(),
+        description="A name, or an object with options of that pruner.",
+    )
     search_space: SpaceArgument | None = Field(default=None, description=_SPACE_HELP)
     baseline: bool = Field(default=True, description="Run the estimator's defaults as trial 0.")
     parallel: int | None = Field(default=None, ge=1, description="Trials at a time; the number of cores when omitted.")

@@ -21,7 +21,6 @@ def test_a_client_learns_name_title_version_and_instructions(workspace, era):
 
     info, told = anyio.run(session)
     assert (info.name, info.title, info.version) == ("tuning", "Hyperparameter tuning", version("tuning-mcp"))
-    assert info.website_url.startswith("https://")
     assert told == instructions([t.name for toolset in TOOLSETS if toolset.default for t in toolset])
 
 

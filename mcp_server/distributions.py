@@ -54,7 +54,10 @@ class Float(_Distribution):
             return False
         if not self.low <= value <= self.high:
             return False
-        return self.step is None or math.isclose((value - self.low) / self.step % 1.0, 0.0, abs_tol=1e-8)
+        if self.step is None:
+            return True
+        steps = (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
 class Int(_Distribution):

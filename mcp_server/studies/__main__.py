@@ -9,15 +9,15 @@ from pathlib import Path
 import structlog
 
 from mcp_server import logs
-from mcp_server.errors import WorkspaceError
+from mcp_server.errors import BackendUnavailableError
 from mcp_server.execution.local import LocalExecutor
 from mcp_server.processes import thread_caps
 from mcp_server.settings import Settings
-from mcp_server.store import KernelLock, Store
+from mcp_server.store import Store
 from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
-from mcp_server.studies.placement import capacity, runner_lock, study_folder
+from mcp_server.studies.placement import capacity, runner_lock, spawn_runner, study_folder
 from mcp_server.studies.runner import Runner
 from mcp_server.tracking.tracker import ensure_tracker
 
@@ -37,30 +37,33 @@ def main() -> None:
         log.info("another runner holds the study", study=arguments.study)
         return
     with structlog.contextvars.bound_contextvars(study=arguments.study, pid=os.getpid()):
-        _run(settings, arguments.study, lock)
+        ledger = Ledger(Store(settings.workspace), settings, arguments.study)
+        try:
+            ran = _run(settings, ledger)
+        finally:
+            lock.release()
+        if ran and ledger.waits():  # ordered while this runner went, and the next one found the lock taken
+            spawn_runner(settings.workspace, arguments.study)
 
 
-def _run(settings: Settings, study_id: str, lock: KernelLock) -> None:
+def _run(settings: Settings, ledger: Ledger) -> bool:
+    """Whether the study was run as ordered."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    store = Store(settings.workspace)
-    ledger = Ledger(store, settings, study_id)
     try:
-        _run_trials(settings, store, ledger)
-    except (
-        WorkspaceError
-    ) as exc:  # a store that does not answer: whoever looks after the workspace starts another runner
+        _run_trials(settings, ledger)
+    except BackendUnavailableError as exc:  # whoever looks after the workspace starts another runner
         log.warning("the runner gives up for now", error=str(exc))
+        return False
     except Exception as exc:
         # The last one who can say why. Without this the study would be started again and again.
         log.exception("the runner failed")
-        folder = study_folder(settings.workspace, study_id)
-        why = f"internal error in the runner: {type(exc).__name__}; its log is in {folder}"
-        ledger.end("failed", "internal_error", ledger.elapsed_s(), why)
-    finally:
-        lock.release()
+        folder = study_folder(settings.workspace, ledger.study_id)
+        ledger.fail(f"internal error in the runner: {type(exc).__name__}; its log is in {folder}")
+        return False
+    return True
 
 
-def _run_trials(settings: Settings, store: Store, ledger: Ledger) -> None:
+def _run_trials(settings: Settings, ledger: Ledger) -> None:
     slots = ledger.definition.spec.parallel or capacity(settings)
     threads = max(1, capacity(settings) // slots)
     ledger.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
@@ -76,7 +79,7 @@ def _run_trials(settings: Settings, store: Store, ledger: Ledger) -> None:
             executor,
             logs=str(study_folder(settings.workspace, ledger.study_id) / "trials"),
             threads=threads,
-            wake_tracker=partial(ensure_tracker, store, settings),
+            wake_tracker=partial(ensure_tracker, Store(settings.workspace), settings),
         ).run()
         memory.close()
     finally:

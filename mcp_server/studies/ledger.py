@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
@@ -11,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, insert, select, up
 from mcp_server.execution import Ended
 from mcp_server.settings import Settings
 from mcp_server.store import Store
-from mcp_server.store.schema import attempts, commands, reports, sealed_reads, studies, trials
+from mcp_server.store.schema import attempts, commands, outbox, reports, sealed_reads, studies, trials
 from mcp_server.studies.mirror import KnownTrial
 from mcp_server.studies.projection import Attempt, Projection
 from mcp_server.studies.spec import StudyDefinition
@@ -19,6 +20,7 @@ from mcp_server.studies.stopping import Tally
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, Params, StudyState, TrialState
 
+CANCELLED = "cancelled"
 RUNNER_DIED = "the study's runner was killed"
 
 _TRIAL_STATE: Mapping[str, TrialState] = {"completed": "complete", "pruned": "pruned"}
@@ -59,12 +61,11 @@ class Ledger:
     def orders(self) -> Orders:
         """The study's orders."""
         with self._store.read() as connection:
-            row = connection.execute(
-                select(studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s).where(
-                    studies.c.id == self.study_id
-                )
-            ).one()
-        return Orders(*row)
+            return self._orders(connection)
+
+    def waits(self) -> bool:
+        """Whether the study has something to do that nobody has begun."""
+        return self.orders().state == "queued" or bool(self.pending_commands())
 
     def begin(self) -> None:
         """Mark the study as running and its unfinished attempts as lost; tracking learns of the study."""
@@ -98,7 +99,7 @@ class Ledger:
             ).all()
             for report in connection.execute(select(reports).where(reports.c.study_id == self.study_id)):
                 seen.setdefault(report.number, {})[report.step] = report.value
-        return [KnownTrial(r.number, r.state, r.params, r.value, seen.get(r.number, {})) for r in rows]
+        return [KnownTrial(r.number, r.state, r.params, r.value, self._compared(seen.get(r.number, {}))) for r in rows]
 
     def unfinished(self) -> list[Attempt]:
         """Trials whose last attempt was lost: each is due again under its own number."""
@@ -185,10 +186,23 @@ class Ledger:
             enqueue(connection, self.projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))
         return state, value
 
-    def end(self, state: StudyState, reason: str | None, elapsed_s: float, error: str | None = None) -> None:
-        """Record how the study ended, or that it is paused."""
+    def end(
+        self,
+        state: StudyState,
+        reason: str | None,
+        elapsed_s: float,
+        error: str | None = None,
+        *,
+        ordered: Orders | None = None,
+    ) -> bool:
+        """Record how the study ended, or that it is paused, unless its orders are not `ordered` any more.
+
+        Without this check an order that is given while the runner decides would be lost.
+        """
         now = time.time()
         with self._store.write(durable=True) as connection:
+            if ordered is not None and self._orders(connection) != ordered:
+                return False
             ended_at = None if state == "paused" else now
             connection.execute(
                 update(studies)
@@ -199,6 +213,14 @@ class Ledger:
             if state != "paused":
                 best = self._best_value(connection)
                 enqueue(connection, self.projection.end(state, reason, now, best, self._sequence(connection)))
+        return True
+
+    def fail(self, why: str) -> None:
+        """Record that the study cannot go on, and that nothing of it runs any more."""
+        elapsed_s = self.elapsed_s()
+        for attempt in self.unfinished():
+            self.close_trial(attempt, Ended("", "cancelled", 0.0, error=why), elapsed_s)
+        self.end("failed", "internal_error", elapsed_s, why)
 
     def tick(self, elapsed_s: float) -> None:
         """Record the running time so far, for the case that nothing else is written for a while."""
@@ -214,7 +236,11 @@ class Ledger:
         """Counts and costs so far."""
         with self._store.read() as connection:
             rows = connection.execute(
-                select(trials.c.state, func.count()).where(trials.c.study_id == self.study_id).group_by(trials.c.state)
+                select(
+                    case((trials.c.cause == CANCELLED, CANCELLED), else_=trials.c.state).label("ended"), func.count()
+                )
+                .where(trials.c.study_id == self.study_id)
+                .group_by("ended")
             ).all()
             costs = connection.scalars(
                 select(attempts.c.cost_usd)
@@ -289,6 +315,14 @@ class Ledger:
             ).one_or_none()
         return (row.number, row.params) if row else None
 
+    def _compared(self, reported: dict[int, float]) -> dict[int, float]:
+        """What the pruner compared when these values came in: of folds, perhaps their mean so far."""
+        if not self.definition.table:
+            return reported
+        ordered = [reported[step] for step in sorted(reported)]
+        seen = self.definition.spec.pruner.seen
+        return {step: seen(reported[step], fmean(ordered[: i + 1])) for i, step in enumerate(sorted(reported))}
+
     def _report_rows(self, attempt: Attempt) -> list[JsonObject]:
         key: JsonObject = {"study_id": self.study_id, "number": attempt.number, "attempt": attempt.attempt}
         steps = {report.step: report for report in attempt.reports}  # the last report of a step counts
@@ -303,9 +337,14 @@ class Ledger:
             select(extreme(trials.c.value)).where(trials.c.study_id == self.study_id, trials.c.state == "complete")
         )
 
+    def _orders(self, connection: Connection) -> Orders:
+        wanted = (studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s)
+        return Orders(*connection.execute(select(*wanted).where(studies.c.id == self.study_id)).one())
+
     def _sequence(self, connection: Connection) -> int:
-        """How many trials the study has had: it numbers the ends of a study that is extended."""
-        return connection.scalar(select(func.count()).where(trials.c.study_id == self.study_id)) or 0
+        """How often the study has ended before: a study that goes on ends again."""
+        ends = (outbox.c.study_id == self.study_id) & (outbox.c.kind == "study_end")
+        return connection.scalar(select(func.count()).select_from(outbox).where(ends)) or 0
 
     def _set_elapsed(self, connection: Connection, elapsed_s: float) -> None:
         connection.execute(update(studies).where(studies.c.id == self.study_id).values(elapsed_s=elapsed_s))
@@ -318,6 +357,7 @@ class Ledger:
                 attempts.c.study_id == self.study_id,
                 attempts.c.number == attempt.number,
                 attempts.c.attempt == attempt.attempt,
+                attempts.c.state == "running",  # what a lost attempt took stays on record
             )
             .values(
                 state=ended.state,

@@ -47,7 +47,7 @@ class Planner:
         estimate = self._analyst.estimate(data.folder, families, definition.metric)
         plan_id = f"p-{secrets.token_hex(4)}"
         with self._store.write() as connection:
-            kept = spec.model_dump(mode="json", exclude_unset=True)
+            kept = spec.model_dump(mode="json", include=spec.model_fields_set)
             connection.execute(insert(plans).values(id=plan_id, owner=owner, spec=kept, created_at=time.time()))
         parallel = spec.parallel or capacity(self._settings)
         n_trials = self._n_trials(definition)

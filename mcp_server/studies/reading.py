@@ -27,6 +27,8 @@ from mcp_server.tracking import outbox
 from mcp_server.training.estimators import split_params, training_params
 from mcp_server.types import ENDED_STATES, JsonObject, Scalar, shown
 
+OFFSET_LIMIT = 2**31  # what every database takes
+
 _NEXT = {
     "queued": "Ask again with wait_s=30.",
     "running": "Ask again with wait_s=30; nothing has to be done meanwhile.",
@@ -34,6 +36,8 @@ _NEXT = {
     "finished": "get_automl_best_params has the winner ready for training.",
     "stopped": 'get_automl_best_params has the best so far; control_automl_study(action="resume") goes on.',
     "failed": "Read `error`, correct the cause and start again under another name.",
+    "timeout": 'get_automl_best_params has the best so far; action="extend" with a larger timeout_s goes on.',
+    "budget": "get_automl_best_params has the best so far; a start with a larger n_trials and budget goes on.",
 }
 
 
@@ -86,7 +90,7 @@ class StudyReader:
             final_test=_final_test(connection, row.id),
             tracking=outbox.status(connection, row.id, self._backend),
             warnings=definition.warnings or None,
-            next_step=_NEXT[row.state],
+            next_step=_NEXT.get(row.stop_reason or row.state) or _NEXT[row.state],
             config=definition.spec.model_dump(mode="json", exclude_none=True) if full else None,
         )
 
@@ -272,11 +276,14 @@ def decode_cursor(cursor: str | None) -> int:
         return 0
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        return int(text.removeprefix("o"))
-    except (binascii.Error, ValueError) as exc:
+        offset = int(text.removeprefix("o"))
+    except (binascii.Error, ValueError):
+        offset = -1
+    if not 0 <= offset < OFFSET_LIMIT:
         raise InvalidRequestError(
             f"{shown(cursor)!r} is not a cursor.", hint="Pass next_cursor of the previous page, or leave it out."
-        ) from exc
+        )
+    return offset
 
 
 def _complete_value() -> Any:  # noqa: ANN401 - SQLAlchemy's case() has no narrower public type
@@ -371,7 +378,7 @@ def _training_block(definition: StudyDefinition, params: dict[str, Scalar]) -> J
     spec = definition.spec
     if not definition.table:
         return {"objective": definition.objective, "params": {**params}}
-    family, own = split_params(spec.estimator, params)
+    family, own = split_params(str(definition.payload["estimator"]), params)
     return {
         "data": spec.data,
         "target": spec.target,

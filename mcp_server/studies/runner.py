@@ -7,7 +7,7 @@ from dataclasses import replace
 import structlog
 
 from mcp_server.execution import Ended, Executor, Reported, TrialTask
-from mcp_server.studies.ledger import Command, Ledger, Orders
+from mcp_server.studies.ledger import CANCELLED, Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.projection import Attempt, ReportedValue
 from mcp_server.studies.stopping import Limits, Tally, Use, exhausted
@@ -17,6 +17,8 @@ TICK_S = 0.2
 ORDERS_EVERY_S = 0.1
 SAVE_ELAPSED_S = 5.0
 DEATHS_PER_TRIAL = 2
+COMPLETE = frozenset({"trials", "grid_exhausted"})
+NOT_AGAIN = "its worker was lost, and the study ended before it could run again"
 FINAL_TEST = "mcp_server.training.evaluate:final_test"
 
 log = structlog.get_logger()
@@ -42,6 +44,8 @@ class Runner:
         self._threads = threads
         self._wake_tracker = wake_tracker
         self._definition = ledger.definition
+        size = self._definition.spec.sampler.size(self._definition.space)  # counted once: a grid may be large
+        self._size = None if size is None else size + self._offset
         self._running: dict[str, Attempt] = {}
         self._started: dict[str, float] = {}
         self._tally = Tally()
@@ -63,6 +67,8 @@ class Runner:
         orders = self._ledger.orders()
         if orders.state in {"queued", "running"}:
             self._resume()
+            if orders.state == "queued":  # somebody asked for it again: what failed before may work now
+                self._tally.forgive()
             self._trials()
         for command in self._ledger.pending_commands():
             self._final_test(command)
@@ -75,10 +81,10 @@ class Runner:
         self._next = len(known)
         self._tally = self._ledger.tally()
         for attempt in self._ledger.unfinished():
+            self._memory.begin(attempt.number, attempt.params)  # in the order of their numbers
             if attempt.deaths < DEATHS_PER_TRIAL:
                 self._due.append(attempt)
-            else:  # this runner's predecessor died between the second death and its verdict
-                self._memory.begin(attempt.number, attempt.params)
+            else:
                 self._close(attempt, Ended("", "lost", 0.0, error=f"it killed its worker {DEATHS_PER_TRIAL} times"))
 
     def _trials(self) -> None:
@@ -87,14 +93,14 @@ class Runner:
             reason = exhausted(self._limits(orders), self._use())
             if orders.desired == "stop" or reason == "timeout":
                 self._abandon()
-                return self._end("stopped", "user" if orders.desired == "stop" else "timeout")
-            if reason is None and orders.desired == "run":
+            elif reason is None and orders.desired == "run":
                 self._fill(orders)
             elif orders.desired == "run" and reason not in {"budget", "all_failed"}:
                 self._fill_due()
-            if not self._running:
-                return self._conclude(orders, reason)
-            self._handle_events()
+            if self._running:
+                self._handle_events()
+            elif self._conclude(orders, reason):
+                return
 
     def _orders(self) -> Orders:
         """The orders as of a moment ago: many short trials must not each wait for a look at them."""
@@ -103,28 +109,33 @@ class Runner:
             self._look_again = time.monotonic() + ORDERS_EVERY_S
         return self._known_orders
 
-    def _conclude(self, orders: Orders, reason: str | None) -> None:
-        if reason is None or (orders.desired == "pause" and reason != "trials"):
-            return self._end("paused", None) if orders.desired == "pause" else None
-        if reason == "all_failed":
-            return self._end("failed", reason, error=self._ledger.last_error())
-        return self._end("finished" if reason in {"trials", "grid_exhausted"} else "stopped", reason)
+    def _conclude(self, orders: Orders, reason: str | None) -> bool:
+        """Whether the study came to rest, now that nothing runs."""
+        if orders.desired == "stop":
+            return self._end("stopped", "user", orders)
+        if orders.desired == "pause" and reason != "timeout" and (reason != "trials" or self._due):
+            return self._end("paused", None, orders)
+        if reason is None:
+            return False
+        self._abandon()
+        if reason == "all_failed" or (reason in COMPLETE and self._tally.fruitless):
+            return self._end("failed", "all_failed", orders, error=self._ledger.last_error())
+        return self._end("finished" if reason in COMPLETE else "stopped", reason, orders)
 
-    def _end(self, state: StudyState, reason: str | None, error: str | None = None) -> None:
-        self._ledger.end(state, reason, self.elapsed_s, error)
+    def _end(self, state: StudyState, reason: str | None, orders: Orders, error: str | None = None) -> bool:
+        if not self._ledger.end(state, reason, self.elapsed_s, error, ordered=orders):
+            self._look_again = 0.0
+            return False
         self._wake_tracker()
         log.info("study ended", state=state, reason=reason)
+        return True
 
     def _limits(self, orders: Orders) -> Limits:
-        spec = self._definition.spec
-        size = spec.sampler.size(self._definition.space)
-        if size is not None:
-            size += self._offset
-        return Limits(orders.n_trials, size, orders.timeout_s, spec.cost_budget_usd)
+        return Limits(orders.n_trials, self._size, orders.timeout_s, self._definition.spec.cost_budget_usd)
 
     def _use(self) -> Use:
-        now = time.monotonic()
-        in_flight = sum(now - since for since in self._started.values()) * self._ledger.usd_per_second
+        now, rate = time.monotonic(), self._ledger.usd_per_second
+        in_flight = [(now - since) * rate for since in self._started.values()]
         return self._tally.use(started=self._next, elapsed_s=self.elapsed_s, in_flight_usd=in_flight)
 
     @property
@@ -219,15 +230,17 @@ class Runner:
 
     def _close(self, attempt: Attempt, event: Ended) -> None:
         state, value = self._ledger.close_trial(attempt, event, self.elapsed_s)
-        self._tally.count(state)
+        self._tally.count(CANCELLED if event.state == CANCELLED else state)
         self._memory.tell(attempt.number, state, value)
 
     def _abandon(self) -> None:
-        """Cancel what runs and record it."""
+        """Cancel what runs or is due again, and record it."""
         for job_id in list(self._running):
             self._executor.cancel(job_id)
         while self._running:
             self._handle_events()
+        while self._due:
+            self._close(self._due.pop(0), Ended("", "cancelled", 0.0, error=NOT_AGAIN))
 
     def _final_test(self, command: Command) -> None:
         """Score the best trial on the sealed rows; the read is counted before it happens."""

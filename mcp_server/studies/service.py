@@ -1,5 +1,6 @@
 """Plan, start, control and read studies: what tools, the command line and Python callers share."""
 
+import math
 import time
 import unicodedata
 import uuid
@@ -167,7 +168,7 @@ class Studies:
                 f"Study {row.name!r} exists ({row.state}, {row.n_trials} trials in total).",
                 hint=f"Pass n_trials > {row.n_trials} to continue it, or choose another study_name.",
             )
-        return self._extend(row, spec.n_trials, spec.timeout_s)
+        return self._extend(row, spec.n_trials, spec.timeout_s, _limits(row, spec))
 
     def wait(self, name: str, wait_s: float, progress: Progress = _silent) -> None:
         """Return when nothing will happen to the study by itself, or after `wait_s` seconds."""
@@ -207,6 +208,10 @@ class Studies:
         """
         with self._store.read() as connection:
             row = find(connection, name)
+        if action != "extend" and (n_trials, timeout_s) != (None, None):
+            raise InvalidRequestError(
+                f"n_trials and timeout_s do nothing with {action}.", hint='Use action="extend"; it also resumes.'
+            )
         match action:
             case "pause" | "stop":
                 self._halt(row, action)
@@ -223,16 +228,12 @@ class Studies:
             raise StudyFinishedError(
                 f"Study {row.name!r} has ended already ({row.state}).", hint="Nothing is running; read its status."
             )
-        desired = {"pause": "pause", "stop": "stop"}[action]
-        with self._store.write() as connection:
-            connection.execute(update(studies).where(studies.c.id == row.id).values(desired=desired))
-            if row.state == "paused" and action == "stop":
-                connection.execute(
-                    update(studies)
-                    .where(studies.c.id == row.id)
-                    .values(state="stopped", stop_reason="user", ended_at=time.time())
-                )
-        if row.state == "queued":
+        with self._store.write(durable=True) as connection:
+            connection.execute(update(studies).where(studies.c.id == row.id).values(desired=action))
+            if action == "stop":  # the end of a paused study is a runner's to write, like any other
+                rests = (studies.c.id == row.id) & (studies.c.state == "paused")
+                connection.execute(update(studies).where(rests).values(state="queued"))
+        if row.state != "paused" or action == "stop":
             self._launch(self._settings.workspace, row.id)
 
     def _resume(self, row: Row[Any]) -> None:
@@ -243,19 +244,27 @@ class Studies:
             )
         if row.state in {"queued", "running"} and row.desired == "run":
             raise ConflictError(f"Study {row.name!r} is {row.state} already.", hint="Read its status.")
+        if row.timeout_s is not None and row.elapsed_s >= row.timeout_s:
+            raise ConflictError(
+                f"Study {row.name!r} has used its {row.timeout_s:g} s.",
+                hint=f'Use action="extend" with a larger timeout_s, e.g. {2 * row.timeout_s:g}.',
+            )
         self._run(row.id, {})
 
-    def _extend(self, row: Row[Any], n_trials: int | None, timeout_s: float | None) -> StudyStatus:
-        if n_trials is None or n_trials <= row.n_trials:
+    def _extend(
+        self, row: Row[Any], n_trials: int | None, timeout_s: float | None, limits: JsonObject | None = None
+    ) -> StudyStatus:
+        more_time = n_trials is None and timeout_s is not None and timeout_s > (row.timeout_s or math.inf)
+        if not (more_time or (n_trials is not None and n_trials > row.n_trials)):
             raise InvalidRequestError(
                 f"extend needs n_trials above the present total of {row.n_trials}"
                 + ("." if n_trials is None else f", got {n_trials}."),
                 hint=f"n_trials is the new total, e.g. {row.n_trials * 2}.",
             )
-        values: JsonObject = {"n_trials": n_trials}
-        if timeout_s is not None:
-            values["timeout_s"] = timeout_s
-        self._run(row.id, values)
+        given: JsonObject = {"n_trials": n_trials, "timeout_s": timeout_s}
+        values = {name: value for name, value in given.items() if value is not None}
+        spec = {**row.spec, "spec": {**row.spec["spec"], **values, **(limits or {})}}
+        self._run(row.id, {**values, "spec": spec})
         return self.read.status(row.name)
 
     def _run(self, study_id: str, values: JsonObject) -> None:
@@ -315,6 +324,17 @@ class Studies:
                 revived.append(name)
                 log.info("study revived", study=study_id, name=name)
         return revived
+
+
+def _limits(row: Row[Any], spec: StudySpec) -> JsonObject:
+    """What `spec` sets of the limits that a runner reads when it starts."""
+    names = {"trial_timeout_s", "parallel", "cost_budget_usd"} & spec.model_fields_set
+    limits = {name: value for name in sorted(names) if (value := getattr(spec, name)) != row.spec["spec"].get(name)}
+    if limits and row.state in {"queued", "running"}:
+        raise ConflictError(
+            f"{', '.join(limits)} cannot change while study {row.name!r} is {row.state}.", hint="Pause it first."
+        )
+    return limits
 
 
 def name_key(name: str) -> str:

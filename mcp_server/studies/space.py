@@ -77,8 +77,10 @@ class SearchSpace(RootModel[dict[str, Distribution]]):
             known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.root)}"
             raise ValueError(f"{name} depends on {shown(parent)!r}, which is not in the space; {known}")
         allowed = self.root[parent]
-        if bad := next((v for v in values if not allowed.contains(v)), None):
-            raise ValueError(f"{name} depends on {parent} = {shown(bad)}, which {parent} never is")
+        if bad := [value for value in values if not allowed.contains(value)]:
+            raise ValueError(f"{name} depends on {parent} = {shown(bad[0])}, which {parent} never is")
+        if not values:
+            raise ValueError(f"{name} depends on {parent}, but names no value of it")
 
     def ordered(self) -> Iterator[tuple[str, Distribution]]:
         """The parameters, each after those it depends on, otherwise as written."""
@@ -146,16 +148,16 @@ class Grid:
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self._axes = [(name, _levels(name, entry)) for name, entry in space.ordered()]
-        combinations = math.prod(len(levels) for _, levels in self._axes)
-        if combinations > GRID_LIMIT:
+        self._combinations = math.prod(len(levels) for _, levels in self._axes)
+        if self._combinations > GRID_LIMIT:
             sizes = " x ".join(str(len(levels)) for _, levels in self._axes[:12])
             raise InvalidRequestError(
-                f"The grid has {combinations:,} points ({sizes}); the limit is {GRID_LIMIT:,}.",
+                f"The grid has {self._combinations:,} points ({sizes}); the limit is {GRID_LIMIT:,}.",
                 hint="Use fewer values, or the random or tpe sampler.",
             )
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return sum(1 for _ in self) if self._space.conditional else self._combinations
 
     def __iter__(self) -> Iterator[Params]:
         seen: set[tuple[tuple[str, Scalar], ...]] = set()
@@ -168,7 +170,16 @@ class Grid:
 
     def point(self, index: int) -> Params | None:
         """The point with this index, None past the end."""
-        return next(islice(self, index, None), None)
+        if self._space.conditional:
+            return next(islice(self, index, None), None)
+        return self._unconditional(index) if index < self._combinations else None
+
+    def _unconditional(self, index: int) -> Params:
+        point: Params = {}
+        for name, levels in reversed(self._axes):  # the last parameter changes fastest, as in `product`
+            index, level = divmod(index, len(levels))
+            point[name] = levels[level]
+        return {name: point[name] for name, _ in self._axes}
 
     def _pruned(self, point: Params) -> Params:
         chosen: Params = {}
@@ -225,7 +236,7 @@ def _levels(name: str, entry: Distribution) -> list[Scalar] | range:
                     f"{name} alone has {(high - low) / step + 1:,.0f} grid points; the limit is {GRID_LIMIT:,}.",
                     hint="Use a larger step, or the random or tpe sampler.",
                 )
-            return [low + i * step for i in range(math.floor((high - low) / step + 1e-9) + 1)]
+            return [min(low + i * step, high) for i in range(math.floor((high - low) / step + 1e-9) + 1)]
 
 
 def _parsed(entry: JsonValue | BaseModel) -> Distribution:

@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Literal
@@ -45,20 +46,30 @@ class Tally:
         """One more trial ended in `state`."""
         self.states[state] += 1
 
+    def forgive(self) -> None:
+        """Count failures anew."""
+        del self.states["failed"]
+
     def add_cost(self, usd: float) -> None:
         """One more attempt cost this much."""
         insort(self.costs, usd)
 
-    def use(self, *, started: int, elapsed_s: float, in_flight_usd: float) -> Use:
-        """What the study has used, with `in_flight_usd` spent by attempts that still run."""
+    @property
+    def fruitless(self) -> bool:
+        """Whether trials failed and none gave a value."""
+        return bool(self.states["failed"]) and not self.states["complete"] and not self.states["pruned"]
+
+    def use(self, *, started: int, elapsed_s: float, in_flight_usd: Sequence[float]) -> Use:
+        """What the study has used; each attempt that still runs takes at least the median cost."""
+        median = self.costs[len(self.costs) // 2] if self.costs else 0.0
         return Use(
             started=started,
             complete=self.states["complete"],
             pruned=self.states["pruned"],
             failed=self.states["failed"],
             elapsed_s=elapsed_s,
-            cost_usd=fsum(self.costs) + in_flight_usd,
-            median_cost_usd=self.costs[len(self.costs) // 2] if self.costs else 0.0,
+            cost_usd=fsum([*self.costs, *(max(usd, median) for usd in in_flight_usd)]),
+            median_cost_usd=median,
         )
 
 

@@ -75,8 +75,8 @@ def start_automl_study(call: Call, spec: StartSpec) -> StudyStatus:
     call.workspace.expect_questions()
     if not spec.wait_s:
         return status
-    studies.wait(spec.study_name, spec.wait_s, call.progress)
-    return studies.read.status(spec.study_name)
+    studies.wait(status.study_name, spec.wait_s, call.progress)
+    return studies.read.status(status.study_name)
 
 
 @toolset.tool(Permission.READ, title="Status of a tuning study")
@@ -129,7 +129,8 @@ def control_automl_study(call: Call, spec: ControlSpec) -> StudyStatus:
     )
     if not spec.wait_s:
         return status
-    studies.settle(spec.study_name, spec.wait_s, call.progress)
+    wait = studies.settle if spec.action == "final_test" else studies.wait
+    wait(spec.study_name, spec.wait_s, call.progress)
     return studies.read.status(spec.study_name)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def count_calls(trial: Trial) -> float:
     """Leaves one line per attempt, so that a test can see how often each number ran."""
     with Path(trial.payload["folder"], "calls.txt").open("a", encoding="utf-8") as file:
         file.write(f"{trial.number}\n")
+    return quadratic(trial)
+
+
+def asks_for_more(trial: Trial) -> float:
+    """Somebody raises the total to 2 while the last trial ends."""
+    with sqlite3.connect(Path(trial.payload["folder"], "workspace.db")) as connection:
+        connection.execute("UPDATE studies SET n_trials = 2")
     return quadratic(trial)
 
 

@@ -133,3 +133,27 @@ def test_differences_name_the_parameter_and_both_ranges() -> None:
     before, after = space(x={"low": 0.0, "high": 1.0}, k=[1, 2]), space(x={"low": 0.0, "high": 2.0}, k=[1, 2])
 
     assert before.differences(after) == ["x: float 0..1 -> float 0..2"]
+
+
+def test_every_multiple_of_a_step_lies_in_its_range() -> None:
+    stepped = space(x={"low": 0.0, "high": 0.9, "step": 0.1})
+
+    assert all(stepped.root["x"].contains(value / 10) for value in range(10))
+    assert not stepped.root["x"].contains(0.25)
+    assert all(stepped.root["x"].contains(point["x"]) for point in stepped.grid())
+    assert max(point["x"] for point in stepped.grid()) <= 0.9
+
+
+@pytest.mark.parametrize("never", [[0], [False], [None], [""]])
+def test_a_condition_on_a_falsy_value_that_is_no_choice_is_refused(never: list[object]) -> None:
+    assert "never is" in reason(kernel=["rbf"], g={"low": 1, "high": 2, "when": {"kernel": never}})
+
+
+def test_a_condition_without_values_is_refused() -> None:
+    assert "names no value" in reason(kernel=["rbf"], g={"low": 1, "high": 2, "when": {"kernel": []}})
+
+
+def test_points_of_a_grid_are_found_by_index_in_its_order() -> None:
+    grid = space(x=[1, 2, 3], k=["a", "b"], n={"low": 2, "high": 8, "step": 3}).grid()
+
+    assert [grid.point(i) for i in range(len(grid) + 1)] == [*grid, None]

@@ -1,6 +1,6 @@
 import pytest
 
-from mcp_server.studies.stopping import FAILURES_WITHOUT_SUCCESS, Limits, Use, exhausted
+from mcp_server.studies.stopping import FAILURES_WITHOUT_SUCCESS, Limits, Tally, Use, exhausted
 
 
 def use(**changed: float) -> Use:
@@ -26,3 +26,10 @@ def use(**changed: float) -> Use:
 )
 def test_no_trial_starts_once_a_limit_is_reached(limits: Limits, used: Use, reason: str | None) -> None:
     assert exhausted(limits, used) == reason
+
+
+def test_a_trial_that_runs_is_expected_to_cost_the_median_at_least() -> None:
+    used = Tally(costs=[0.3]).use(started=3, elapsed_s=1.0, in_flight_usd=[0.0, 0.5])
+
+    assert used.cost_usd == pytest.approx(0.3 + 0.3 + 0.5)
+    assert exhausted(Limits(10, cost_usd=1.2), used) == "budget"

@@ -10,7 +10,10 @@ from sqlalchemy import select
 from mcp_server.errors import ConflictError, InvalidRequestError, StudyExistsError
 from mcp_server.settings import Settings
 from mcp_server.store.schema import studies
-from mcp_server.studies.spec import PlanSpec, StudySpec
+from mcp_server.studies.definition import define
+from mcp_server.studies.ledger import Ledger
+from mcp_server.studies.samplers import TPE
+from mcp_server.studies.spec import PlanSpec, StudyDefinition, StudySpec
 from mcp_server.workspace import Workspace
 from tests.studies.running import run_inline
 
@@ -222,3 +225,72 @@ def test_the_full_status_shows_every_setting_of_the_study(tables: Workspace) -> 
     assert config is not None
     assert (config["seed"], config["trial_timeout_s"], config["cv_folds"]) == (11, 30.0, 5)
     assert tables.studies.read.status("settings").config is None
+
+
+def defined(tables: Workspace, **changed: object) -> StudyDefinition:
+    data = tables.studies._prepared(spec("defined"))
+    return define(spec("defined", estimator="auto", **changed), data)
+
+
+def test_one_family_may_be_chosen_in_the_space_over_families(tables: Workspace) -> None:
+    only = defined(tables, search_space={"estimator": "knn"})
+
+    assert {name.split(".")[0] for name in only.space.root} == {"estimator", "knn"}
+    assert only.baseline is not None
+    assert only.baseline["estimator"] == "knn"
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"estimator": ["knn", "nonsense"]}, "nonsense"),
+        ({"estimator": ["knn"], "svm.C": [1.0, 2.0]}, r"svm\.C depends on estimator = svm, which estimator never is"),
+        ({"estimator": {"low": 1, "high": 3}}, "estimator is no number"),
+    ],
+)
+def test_a_space_over_families_that_cannot_be_searched_is_refused(
+    tables: Workspace, asked: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=reason):
+        defined(tables, search_space=asked)
+
+
+def test_fixing_what_others_depend_on_is_refused_in_a_sentence(tables: Workspace) -> None:
+    dependent = {"p": [1, 2], "n_neighbors": {"low": 1, "high": 9, "when": {"p": [1]}}}
+    with pytest.raises(InvalidRequestError, match="n_neighbors depends on 'p', which is not in the space"):
+        tables.studies.start(spec("depends", estimator="knn", search_space=dependent, fixed={"p": 1}), "tester")
+
+
+def test_the_same_narrowed_request_with_a_larger_total_resumes(tables: Workspace) -> None:
+    narrowed = {"estimator": "auto", "search_space": {"estimator": ["random_forest", "knn"]}}
+    tables.studies.start(spec("narrowed", n_trials=1, **narrowed), "tester")
+
+    assert tables.studies.start(spec("narrowed", n_trials=2, **narrowed), "tester").n_trials == 2
+
+
+def test_another_option_of_the_sampler_is_named_in_the_differences(tables: Workspace) -> None:
+    tables.studies.start(spec("options"), "tester")
+
+    with pytest.raises(StudyExistsError, match=r"n_startup_trials': 10.*n_startup_trials': 3"):
+        tables.studies.start(spec("options", n_trials=9, sampler={"type": "tpe", "n_startup_trials": 3}), "tester")
+
+
+def test_a_plan_made_in_python_keeps_the_options_of_its_sampler(tables: Workspace) -> None:
+    asked = PlanSpec(data="sklearn:wine", target="target", estimator="knn", sampler=TPE(n_startup_trials=3))
+    plan = tables.studies.plan(asked, "tester")
+
+    status = tables.studies.start(StudySpec(study_name="from python"), "tester", plan_id=plan.plan_id)
+
+    assert status.sampler["n_startup_trials"] == 3
+
+
+def test_a_new_runner_gives_the_pruner_the_means_of_folds_that_it_compared_before(tables: Workspace) -> None:
+    run(tables, "means", n_trials=1, pruner="median")
+    with tables.store.read() as connection:
+        study_id = connection.scalars(select(studies.c.id).where(studies.c.name == "means")).one()
+
+    known = Ledger(tables.store, tables.settings, study_id).known_trials()[0]
+
+    folds = tables.studies.read.trials("means")[0].folds or []
+    assert len(folds) == 5
+    assert list(known.reports.values()) == pytest.approx([np.mean(folds[: i + 1]) for i in range(5)])

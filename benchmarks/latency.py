@@ -33,8 +33,9 @@ async def measure(folder: str) -> None:
         await timed(client, "inspect_dataset", data="titanic.csv", target="survived")
         await timed(client, "start_automl_study", study_name="warm up", **{**STUDY, "n_trials": 2})
         started = [await timed(client, "start_automl_study", study_name="measured", **STUDY)]
-        while not (await client.call_tool("get_automl_best_params", {"study_name": "measured"})).structured_content:
-            await anyio.sleep(0.5)
+        with anyio.fail_after(60):
+            while not (await client.call_tool("get_automl_best_params", {"study_name": "measured"})).structured_content:
+                await anyio.sleep(0.5)
         await anyio.sleep(5)  # what the start set off in the background is ready
         questions: dict[str, dict[str, object]] = {
             "get_automl_study_status": {"study_name": "measured"},

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp_server.store import KernelLock
 from mcp_server.studies.space import SearchSpace
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.types import Params, TrialState
@@ -144,6 +145,8 @@ def _storage(path: Path) -> "RDBStorage":
     # The storage creates its tables in its constructor, so the hook has to be there before the engine is.
     event.listen(Pool, "connect", prepare)
     try:
-        return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+        # Two runners that make the tables at the same time fail over each other.
+        with KernelLock(path.with_suffix(".lock")):
+            return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     finally:
         event.remove(Pool, "connect", prepare)

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from sqlalchemy import select
 
 from mcp_server.settings import Settings
 from mcp_server.store.schema import attempts, studies
+from mcp_server.studies.placement import spawn_runner
 from mcp_server.workspace import Workspace
 from tests.conftest import eventually
 from tests.studies.running import callable_spec
@@ -133,8 +135,6 @@ def test_only_one_runner_works_on_a_study(live: Workspace, tmp_path: Path) -> No
     with live.store.read() as connection:
         study_id = connection.scalars(select(studies.c.id)).one()
 
-    from mcp_server.studies.placement import spawn_runner
-
     second = spawn_runner(live.settings.workspace, study_id)
 
     eventually(lambda: not psutil.pid_exists(second) or psutil.Process(second).status() == psutil.STATUS_ZOMBIE)
@@ -226,3 +226,49 @@ async def test_a_killed_server_leaves_its_study_running(settings: Settings, tmp_
         status = opened.studies.read.status("served")
         assert status.n_complete + status.n_pruned == 12
         assert {job.state for job in opened.studies.read.jobs("served")} <= {"completed", "pruned"}, "nothing was lost"
+
+
+def test_what_is_ordered_while_the_runner_goes_is_not_forgotten(settings: Settings, tmp_path: Path) -> None:
+    with Workspace(settings, launch=lambda *_: None) as alone:  # nobody starts a second runner from outside
+        spec = callable_spec(
+            objective="study_objectives:gated", python_path=[OBJECTIVES], n_trials=1, sampler="random",
+            payload={"folder": str(tmp_path), "hold": 0},
+        )  # fmt: skip
+        alone.studies.start(spec, "tester")
+        with alone.store.read() as connection:
+            study_id = connection.scalars(select(studies.c.id)).one()
+        spawn_runner(settings.workspace, study_id)
+        eventually(lambda: list(tmp_path.glob("pid-*")))
+        with closing(sqlite3.connect(settings.workspace / "optuna.db", isolation_level=None)) as busy:
+            busy.execute("BEGIN IMMEDIATE")  # the runner cannot leave before Optuna's file is written
+            (tmp_path / "go").touch()
+            eventually(lambda: alone.studies.read.status("study").state == "finished")
+            alone.studies.control("study", "extend", "tester", n_trials=3)
+            busy.execute("ROLLBACK")
+
+        eventually(lambda: alone.studies.read.status("study").n_complete == 3)
+        eventually(lambda: alone.studies.read.status("study").state == "finished")
+
+
+def test_a_stop_reaches_a_study_whose_runner_was_killed(live: Workspace, tmp_path: Path) -> None:
+    start_held(live, tmp_path / "held", hold=0)
+    runner = runner_of(live)
+    assert runner is not None
+    runner.kill()
+    runner.wait(30)
+
+    live.studies.control("study", "stop", "tester")
+
+    eventually(lambda: live.studies.read.status("study").state == "stopped")
+    assert live.studies.read.status("study").n_running == 0
+
+
+def test_studies_that_start_at_once_on_a_fresh_workspace_all_run(live: Workspace) -> None:
+    for i in range(4):
+        live.studies.start(callable_spec(f"study {i}", objective="noop", n_trials=2, parallel=1), "tester")
+
+    names = [f"study {i}" for i in range(4)]
+    eventually(lambda: all(live.studies.read.status(name).state in {"finished", "failed"} for name in names))
+
+    assert {name: live.studies.read.status(name).error for name in names} == dict.fromkeys(names)
+    assert {live.studies.read.status(name).state for name in names} == {"finished"}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,13 +46,19 @@ def spawn_detached(module: str, arguments: Sequence[str], *, log: Path, folder: 
 
     It gets its own session (a group kill misses it), init as its parent (a walk up the parent pids misses it), and
     files instead of inherited pipes (a client that waits for their end is not held up).
+
+    Raises:
+        BackendUnavailableError: If the system starts no process, or `log` cannot be written.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, *arguments]
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command]
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=child_environment(), check=True
+        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=child_environment(), check=False
     )
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise BackendUnavailableError(f"A process of {module} cannot be started: {reason}.", hint="Try again later.")
     return int(done.stdout)
 
 
@@ -148,10 +155,12 @@ class Companion:
             DeadlineExceededError: If it takes longer than `timeout_s`; the process is replaced.
             BackendUnavailableError: If the process dies over the question.
         """
+        until = time.monotonic() + timeout_s
         if not self._turn.acquire(timeout=timeout_s):
             raise DeadlineExceededError(f"Earlier requests took all of {timeout_s:g} s.", hint="Try again.")
         try:
-            line = self._exchange(json.dumps({"call": call, "arguments": arguments}).encode() + b"\n", timeout_s)
+            request = json.dumps({"call": call, "arguments": arguments}).encode() + b"\n"
+            line = self._exchange(request, max(0.0, until - time.monotonic()))
         finally:
             self._turn.release()
         answer = cast("JsonObject", json.loads(line))
@@ -181,7 +190,13 @@ class Companion:
     def _exchange(self, request: bytes, timeout_s: float) -> bytes:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are PIPE
-        late = threading.Timer(timeout_s, process.kill)
+        too_late = threading.Event()  # a timer that is cancelled says that it is finished, too
+
+        def stop() -> None:
+            too_late.set()
+            process.kill()
+
+        late = threading.Timer(timeout_s, stop)
         late.start()
         try:
             process.stdin.write(request)
@@ -193,11 +208,10 @@ class Companion:
             late.cancel()
         if line:
             return line
-        timed_out = late.finished.is_set() and process.wait() == -9  # noqa: PLR2004 - SIGKILL, ours
         self._kill()
-        if timed_out:
+        if too_late.is_set():
             raise DeadlineExceededError(
-                f"The request took longer than {timeout_s:g} s.", hint="Try a smaller table, or try again."
+                f"The request took longer than {timeout_s:.3g} s.", hint="Try a smaller table, or try again."
             )
         raise BackendUnavailableError("The helper process died over this request.", hint=f"Its log is {self._log}.")
 

@@ -58,11 +58,11 @@ def _print_table(table: Table) -> None:
     grid = Grid(*table.columns)
     for row in table.rows:
         grid.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(grid if table.rows else "No study yet.")
+    Console(markup=False, emoji=False).print(grid if table.rows else "No study yet.")
 
 
 def _print_status(found: StudyStatus) -> None:
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # an error's text may look like markup
     console.print(found.message, soft_wrap=True)
     if found.trend:
         console.print(f"best so far  {found.trend}")

@@ -93,3 +93,12 @@ def test_doctor_finds_trials_that_run_in_a_study_that_ended(finished: Workspace)
 
     assert result.exit_code == 1
     assert "marked as running in studies that ended" in result.output
+
+
+def test_text_that_looks_like_markup_is_printed_as_it_is(workspace: Workspace) -> None:
+    workspace.studies.start(callable_spec("a[bold]b", n_trials=1), "tester")
+    with workspace.store.write() as connection:
+        connection.execute(update(studies).values(state="failed", error="no column [/tmp/x] or [age] :smile:"))
+
+    assert "a[bold]b" in run(workspace, "status").output
+    assert "no column [/tmp/x] or [age] :smile:" in run(workspace, "status", "a[bold]b").output

@@ -183,6 +183,16 @@ async def test_the_same_idempotency_key_gives_the_same_study(client: Client, sha
 
 
 @pytest.mark.anyio
+async def test_waiting_for_a_repeated_start_waits_for_the_study_that_it_gave(client: Client) -> None:
+    await client.call_tool("start_automl_study", {**named("waited"), "idempotency_key": "k-2"})
+
+    again = await client.call_tool("start_automl_study", {**named("other"), "idempotency_key": "k-2", "wait_s": 0.01})
+
+    assert not again.is_error, text(again)
+    assert (again.structured_content or {})["study_name"] == "waited"
+
+
+@pytest.mark.anyio
 async def test_parallel_calls_with_one_key_start_one_study(client: Client, shared: Workspace) -> None:
     before = count(shared)
     key = f"race-{before}"

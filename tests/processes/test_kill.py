@@ -272,3 +272,21 @@ def test_studies_that_start_at_once_on_a_fresh_workspace_all_run(live: Workspace
 
     assert {name: live.studies.read.status(name).error for name in names} == dict.fromkeys(names)
     assert {live.studies.read.status(name).state for name in names} == {"finished"}
+
+
+def test_a_machine_that_sleeps_in_the_middle_of_a_study_loses_nothing(live: Workspace, tmp_path: Path) -> None:
+    workers = start_held(live, tmp_path / "held", hold=2)
+    runner = runner_of(live)
+    assert runner is not None
+    asleep = [runner, *(psutil.Process(pid) for pid in workers)]
+
+    for process in asleep:
+        process.suspend()
+    (tmp_path / "held" / "go").touch()
+    assert live.studies.revive() == [], "a sleeping runner still holds its study"
+    assert live.studies.read.status("study").n_running == 2
+    for process in asleep:
+        process.resume()
+
+    finish(live, tmp_path / "held")
+    assert {job.state for job in live.studies.read.jobs("study")} == {"completed"}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
@@ -11,7 +12,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool as RegisteredTool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-from mcp.types import CallToolResult
+from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 from mcp.types import Tool as ListedTool
 
 from mcp_server.access import Principal, Role
@@ -19,6 +20,7 @@ from mcp_server.errors import InvalidRequestError
 from mcp_server.tools import TOOLSETS
 from mcp_server.tools._boundary import Boundary
 from mcp_server.tools._toolset import Tool, Toolset
+from mcp_server.types import shown
 
 if TYPE_CHECKING:
     from mcp_server.workspace import Workspace
@@ -63,6 +65,18 @@ class TuningServer(MCPServer[Any]):
     ) -> CallToolResult:
         """The result of a tool for the caller; failures are results too."""
         return await self._boundary.call(name, arguments, context)
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt by its name.
+
+        Raises:
+            MCPError: If there is none; the SDK would report a crash, with a code that only crashes have.
+        """
+        if all(prompt.name != name for prompt in await self.list_prompts()):
+            raise MCPError(INVALID_PARAMS, f"There is no prompt {shown(name)}.")
+        return await super().get_prompt(name, arguments, context)
 
 
 def build_server(

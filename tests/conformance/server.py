@@ -1,16 +1,23 @@
 """The server with the fixtures that the official conformance suite asks for, without tokens: for that suite only.
 
-The fixture tools go through the product's own boundary (`python -m tests.conformance.server PORT`).
+Fixture tools go through the product's own boundary, except those that ask or notify the client, which no tool of the
+product does: the SDK calls them (`python -m tests.conformance.server PORT [--sessions]`).
 """
 
 import base64
 import json
 import sys
 import tempfile
+import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
+from mcp import MCPDeprecationWarning
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.prompts.base import UserMessage
 from mcp.types import (
     AudioContent,
@@ -19,9 +26,11 @@ from mcp.types import (
     ContentBlock,
     EmbeddedResource,
     ImageContent,
+    InputRequiredResult,
     TextContent,
     TextResourceContents,
 )
+from mcp.types import Tool as ListedTool
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_server import logs
@@ -32,7 +41,9 @@ from mcp_server.settings import Settings
 from mcp_server.tools import TOOLSETS, Call, Toolset
 from mcp_server.transports import WebServer, addresses, application, listen
 from mcp_server.workspace import Workspace
+from tests.conformance import notices, questions
 
+BESIDE = {tool.__name__: tool for tool in (*questions.TOOLS, *notices.TOOLS)}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SILENCE = "UklGRiQAAABXQVZFZm10IBAAAAABAAEARKwAAIhYAQACABAAZGF0YQAAAAA="
 
@@ -174,24 +185,53 @@ def add_prompts(server: TuningServer) -> None:
         """With an image."""
         return [UserMessage(image()), UserMessage("Please analyze the image above.")]
 
-    @server.completion()
+    @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]  # the SDK's is untyped
     async def complete(*_: object) -> Completion:
         return Completion(values=["paris", "park", "party"], total=3, has_more=False)
 
 
-def main(port: int) -> None:
-    """Serve the fixtures beside the product's tools."""
+class FixtureServer(TuningServer):
+    """The product's server; the tools beside its own are the SDK's to list and call."""
+
+    async def list_tools(self) -> list[ListedTool]:
+        """The product's tools, then those beside them."""
+        beside = [tool for tool in await MCPServer.list_tools(self) if tool.name in BESIDE]
+        return [*await super().list_tools(), *beside]
+
+    async def call_tool(  # type: ignore[override]  # the product never asks
+        self, name: str, arguments: Mapping[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """The result of a tool, or what the client has to answer first."""
+        if name in BESIDE:
+            return await MCPServer.call_tool(self, name, dict(arguments), context)
+        return await super().call_tool(name, arguments, context)
+
+
+def furnish(server: TuningServer) -> None:
+    """Put all that the suite asks for beside what the product's server has."""
+    server.__class__ = FixtureServer  # build_server is under test: it makes the server, with its options
+    for tool in BESIDE.values():
+        server.add_tool(tool)
+    add_resources(server)
+    add_prompts(server)
+    questions.add_prompts(server)
+    notices.add_handlers(server)
+
+
+def main(port: int, *, sessions: bool) -> None:
+    """Serve the fixtures beside the product's tools, with HTTP sessions or as the product does: without."""
     logs.configure("error")
+    warnings.simplefilter("ignore", MCPDeprecationWarning)  # the older revision asks for what the newer one deprecates
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(workspace=Path(folder), port=port, toolsets=("conformance", "tuning", "tracking"))
         with Workspace(settings) as workspace:
             server = build_server(workspace, toolsets=(fixtures, *TOOLSETS))
-            add_resources(server)
-            add_prompts(server)
+            furnish(server)
             listening = listen(settings)
             web = WebServer(application(server, "http", addresses(settings, listening)))
+            server.session_manager.stateless = not sessions
             anyio.run(partial(web.serve, sockets=[listening]))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sessions="--sessions" in sys.argv[2:])

@@ -4,7 +4,8 @@ from importlib.metadata import version
 
 import anyio
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
+from mcp.types import INVALID_PARAMS
 
 from mcp_server.server import build_server, instructions
 from mcp_server.tools import TOOLSETS
@@ -49,3 +50,17 @@ def test_clients_may_keep_the_list_of_tools_for_themselves_for_a_while(workspace
     listed = anyio.run(session)
     assert listed.ttl_ms > 0
     assert listed.cache_scope == "private"
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_prompt_that_is_not_there_is_the_clients_mistake_and_not_a_crash(workspace, era, caplog):
+    async def session():
+        async with Client(build_server(workspace), mode=era) as client:
+            with pytest.raises(MCPError, match="There is no prompt") as refused:
+                await client.get_prompt("tune" * 500)
+            return refused.value
+
+    refusal = anyio.run(session)
+    assert refusal.code == INVALID_PARAMS
+    assert len(refusal.message) < 500
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

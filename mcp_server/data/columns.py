@@ -29,8 +29,8 @@ class ColumnFacts:
     infinite: int = 0
 
 
-def facts_of(series: "pd.Series", name: str) -> ColumnFacts:
-    """The kind of a column and its counts."""
+def facts_of(series: "pd.Series", name: str, *, n_rows: int | None = None) -> ColumnFacts:
+    """The kind of a column and its counts; `n_rows` is the table's, when `series` holds some of its rows only."""
     import numpy as np
     from pandas.api import types
 
@@ -38,10 +38,17 @@ def facts_of(series: "pd.Series", name: str) -> ColumnFacts:
     is_number = types.is_numeric_dtype(series) and not types.is_bool_dtype(series)
     infinite = int(np.isinf(series.to_numpy(dtype=float, na_value=np.nan)).sum()) if is_number else 0
     missing = int(series.isna().sum())
-    return ColumnFacts(name, _kind(series, name, len(series) - missing, distinct), missing, distinct, infinite)
+    return ColumnFacts(
+        name,
+        _kind(series, name, len(series) - missing, distinct, (n_rows or len(series)) / max(len(series), 1)),
+        missing,
+        distinct,
+        infinite,
+    )
 
 
-def _kind(series: "pd.Series", name: str, filled: int, distinct: int) -> ColumnKind:
+def _kind(series: "pd.Series", name: str, filled: int, distinct: int, times: float) -> ColumnKind:
+    """The kind of a column; the whole table has `times` as many rows."""
     from pandas.api import types
 
     if not filled:
@@ -53,18 +60,18 @@ def _kind(series: "pd.Series", name: str, filled: int, distinct: int) -> ColumnK
     if types.is_bool_dtype(series):
         return "category"
     if types.is_numeric_dtype(series):
-        return "id" if distinct == filled >= _ID_ROWS and _counts_rows(series.dropna(), name) else "number"
+        return "id" if distinct == filled >= _ID_ROWS and _counts_rows(series.dropna(), name, times) else "number"
     if distinct <= CATEGORY_LIMIT and (distinct <= _ALWAYS_CATEGORY or distinct <= _DISTINCT_SHARE * filled):
         return "category"
     is_code = distinct == filled and not series.dropna().str.contains(" ", regex=False).any()
     return "id" if is_code else "text"
 
 
-def _counts_rows(values: "pd.Series", name: str) -> bool:
-    """Whether whole numbers that are all different number the rows, by their name or without a gap."""
+def _counts_rows(values: "pd.Series", name: str, times: float) -> bool:
+    """Whether whole numbers that are all different number the rows, by their name or because rows leave no gap."""
     if not bool((values % 1 == 0).all()):
         return False
-    return bool(_ID_NAME.search(name)) or int(values.max()) - int(values.min()) + 1 == len(values)
+    return bool(_ID_NAME.search(name)) or int(values.max()) - int(values.min()) < times * len(values)
 
 
 def summarised(series: "pd.Series", facts: ColumnFacts) -> str:

@@ -63,7 +63,7 @@ def drafted(spec: DataSpec, table: Table, validation: Table | None) -> Draft:
     _check_enough(rows, classes, spec.test_size, n_folds)
     positions, sealed = split_sealed(rows, spec.test_size, spec.seed)
     seen = frame.iloc[positions]
-    facts = [facts_of(seen[name], name) for name in roles.features]
+    facts = [facts_of(seen[name], name, n_rows=table.n_rows) for name in roles.features]
     columns, column_notes = chosen_columns(seen, facts)
     compared = [roles.target, *(fact.name for fact in facts if fact.kind != "id")]
     draft = Draft(

@@ -13,7 +13,7 @@ from mcp_server.data.spec import DataSpec, PreparedData
 from mcp_server.data.table import Table
 from mcp_server.errors import InvalidRequestError
 
-_LAYOUT = 1
+_LAYOUT = 2
 _PLACES = {"data", "validation_data"}
 
 
@@ -42,15 +42,15 @@ def prepare(spec: DataSpec, gate: DataGate, cache: Path, *, limits: Limits = DEF
     if found := shelf.seen(request):
         return found.model_copy(update={"source": spec.data})
     table = _read(spec, spec.data, gate, limits)
-    validation = _read(spec, spec.validation_data, gate, limits) if spec.validation_data else None
+    validation = _read(spec, spec.validation_data, gate, limits, like=table) if spec.validation_data else None
     key = key_of(_LAYOUT, table.digest, validation.digest if validation else None, options)
     prepared = shelf.load(key) or shelf.store(key, lambda folder: _written(folder, spec, table, validation))
     shelf.remember(request, key, mtime_ns)
     return prepared.model_copy(update={"source": spec.data})
 
 
-def _read(spec: DataSpec, source: str, gate: DataGate, limits: Limits) -> Table:
-    return read_table(source, gate, encoding=spec.encoding, separator=spec.separator, limits=limits)
+def _read(spec: DataSpec, source: str, gate: DataGate, limits: Limits, *, like: Table | None = None) -> Table:
+    return read_table(source, gate, encoding=spec.encoding, separator=spec.separator, limits=limits, like=like)
 
 
 def _stamps(sources: Sequence[str | None], gate: DataGate) -> tuple[list[str], int]:

@@ -26,6 +26,7 @@ def read_table(
     encoding: Encoding | None = None,
     separator: Separator | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    like: Table | None = None,
 ) -> Table:
     """The table behind a path in a data folder, or behind `sklearn:<name>`.
 
@@ -35,6 +36,7 @@ def read_table(
         encoding: Of the text, when it is not UTF-8.
         separator: Between values; found out when omitted.
         limits: How large a table may be.
+        like: A table whose columns these are: dates that fit several formats are read as there.
 
     Raises:
         DataError: If it is not a table, too large, or not to be read; the text names the place.
@@ -43,11 +45,17 @@ def read_table(
     if source.startswith(PREFIX):
         return read_bundled(source)
     with gate.open(source) as opened:
-        return read_opened(opened, source, encoding=encoding, separator=separator, limits=limits)
+        return read_opened(opened, source, encoding=encoding, separator=separator, limits=limits, like=like)
 
 
 def read_opened(
-    opened: OpenedFile, source: str, *, encoding: Encoding | None, separator: Separator | None, limits: Limits
+    opened: OpenedFile,
+    source: str,
+    *,
+    encoding: Encoding | None,
+    separator: Separator | None,
+    limits: Limits,
+    like: Table | None = None,
 ) -> Table:
     """The table in a file that the gate opened.
 
@@ -71,5 +79,6 @@ def read_opened(
     opened.check_unchanged()
     if frame.empty:
         raise DataError(f"{label(name)} has 0 rows: only a header.", hint="Pass a table with rows.")
-    frame, more = typed(frame, decimal_comma=kind == "delimited")
-    return Table(frame=frame, source=source, digest=digest, notes=notes + more)
+    known = like.date_formats if like else {}
+    frame, more, formats = typed(frame, decimal_comma=kind == "delimited", date_formats=known)
+    return Table(frame=frame, source=source, digest=digest, notes=notes + more, date_formats=formats)

@@ -16,6 +16,7 @@ class Table:
     """Rows and columns with the SHA-256 of the bytes they came from.
 
     Columns of `frame` are numeric, boolean, datetime (UTC, without a zone) or text; `notes` say what reading decided.
+    `date_formats` are those of columns where another format could fit the dates of another table.
     """
 
     frame: "pd.DataFrame"
@@ -23,6 +24,7 @@ class Table:
     digest: str
     notes: list[str] = field(default_factory=list)
     target: str | None = None
+    date_formats: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:

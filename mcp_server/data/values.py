@@ -1,10 +1,13 @@
 """Text columns that are really numbers or dates, and the values that stand for nothing."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mcp_server.data.text import label, listed
+from mcp_server.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +38,7 @@ class _Notes:
     long: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
+    date_formats: dict[str, str] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
         """One sentence for each decision that was made at least once."""
@@ -52,13 +56,22 @@ class _Notes:
         return sentences
 
 
-def typed(frame: "pd.DataFrame", *, decimal_comma: bool = False) -> tuple["pd.DataFrame", list[str]]:
-    """The same table with every column numeric, boolean, datetime or text, and notes on what that changed."""
+def typed(
+    frame: "pd.DataFrame", *, decimal_comma: bool = False, date_formats: Mapping[str, str] = MappingProxyType({})
+) -> tuple["pd.DataFrame", list[str], dict[str, str]]:
+    """The same table with every column numeric, boolean, datetime or text.
+
+    Beside it, notes on what that changed, and the formats of dates that could have had another one; where those in
+    `date_formats` fit as well, they are used.
+
+    Raises:
+        DataError: If one of `date_formats` does not fit.
+    """
     import pandas as pd
 
-    notes = _Notes()
+    notes = _Notes(date_formats={**date_formats})
     columns = {str(name): _typed(frame[name], notes, decimal_comma=decimal_comma) for name in frame.columns}
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame))), notes.sentences()
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame))), notes.sentences(), notes.date_formats
 
 
 def _typed(series: "pd.Series", notes: _Notes, *, decimal_comma: bool) -> "pd.Series":
@@ -108,9 +121,19 @@ def _dates(text: "pd.Series", values: list[str], notes: _Notes) -> "pd.Series | 
     ]
     if not fitting:
         return None
-    if len(fitting) > 1:
-        notes.ambiguous_date.append(str(text.name))
-    return pd.to_datetime(text, format=fitting[0], utc=True).dt.tz_localize(None)
+    name = str(text.name)
+    known = notes.date_formats.get(name)
+    if len(fitting) > 1 and known is None:
+        notes.ambiguous_date.append(name)
+    if known is not None and known not in fitting:
+        raise DataError(
+            f"Dates in column {label(name)!r} are not written as in the other table, where {known} fits.",
+            hint="Write dates as YYYY-MM-DD.",
+        )
+    chosen = known or fitting[0]
+    if len(formats) > 1:
+        notes.date_formats[name] = chosen
+    return pd.to_datetime(text, format=chosen, utc=True).dt.tz_localize(None)
 
 
 def _explain(name: str, values: list[str], notes: _Notes) -> None:

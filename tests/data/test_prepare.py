@@ -318,3 +318,29 @@ def test_the_server_side_of_the_package_imports_no_array_library() -> None:
     modules = "mcp_server.data, mcp_server.data.prepare, mcp_server.data.profile, mcp_server.data.readers"
     check = f"import sys, {modules}; print(sorted({{'numpy', 'pandas', 'pyarrow', 'sklearn'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_validation_dates_that_fit_two_formats_are_read_as_in_the_table(root: Path, prepared: Prepare) -> None:
+    days = pd.date_range("2020-01-01", periods=N)
+    save(root, table(day=days.strftime("%d/%m/%Y")))
+    save(root, table(day=["03/02/2020"] * N).head(3), "v.csv")
+    data = prepared(target="y", validation_data="v.csv")
+    day = [column.name for column in data.columns].index("day")
+    february_3rd = (np.datetime64("2020-02-03") - np.datetime64("1970-01-01")).astype(float)
+    assert arrays(data).X[-3:, day].tolist() == [february_3rd] * 3
+
+
+def test_validation_dates_in_another_format_are_refused(root: Path, prepared: Prepare) -> None:
+    save(root, table(day=pd.date_range("2020-01-01", periods=N).strftime("%d/%m/%Y")))
+    save(root, table(day=["02/25/2020"] * N).head(3), "v.csv")
+    with pytest.raises(DataError, match="'day' are not written as in the other table"):
+        prepared(target="y", validation_data="v.csv")
+
+
+def test_a_row_number_is_left_out_whatever_its_name_and_however_many_rows_are_sealed(
+    root: Path, prepared: Prepare
+) -> None:
+    save(root, table(position=range(1000, 1000 + N), amount=RANDOM.permutation(10 * N)[:N]))
+    for test_size in (0, 0.2, 0.5):
+        data = prepared(target="y", test_size=test_size)
+        assert [column.name for column in data.columns] == ["a", "city", "amount"]

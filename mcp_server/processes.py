@@ -41,7 +41,9 @@ def thread_caps(threads: int) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(_THREADS, str(threads))}
 
 
-def spawn_detached(module: str, arguments: Sequence[str], *, log: Path, folder: Path) -> int:
+def spawn_detached(
+    module: str, arguments: Sequence[str], *, log: Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> int:
     """The pid of `python -m module arguments...`, which no death of this process or its client's clean-up reaches.
 
     It gets its own session (a group kill misses it), init as its parent (a walk up the parent pids misses it), and
@@ -53,8 +55,9 @@ def spawn_detached(module: str, arguments: Sequence[str], *, log: Path, folder: 
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, *arguments]
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command]
+    variables = {**child_environment(), **(environment or {})}
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=child_environment(), check=False
+        launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=variables, check=False
     )
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]

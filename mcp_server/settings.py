@@ -62,6 +62,12 @@ class Settings(BaseModel):
     def _absolute_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(root.expanduser().absolute() for root in roots)
 
+    def environment(self) -> dict[str, str]:
+        """The variables by which another process of the workspace works as this one was told to."""
+        names = ("parallel", "usd_per_cpu_hour", "tracking_uri", "experiment", "agent", "log_level")
+        values = {name: getattr(self, name) for name in names}
+        return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> "Settings":  # noqa: ANN401 - CLI values
         """The settings in force; a value in `given` beats the environment, which beats the file.
@@ -84,7 +90,7 @@ class Settings(BaseModel):
             first = exc.errors(include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
             raise InvalidRequestError(
-                f"Setting {name!r}: {first['msg']} (got {first['input']!r}).",
+                f"Setting {name!r}: {first['msg']}" + ("." if "token" in name else f" (got {first['input']!r})."),
                 hint=f"Set it by --{name.replace('_', '-')}, {PREFIX}{name.upper()} or {workspace / 'tuning.toml'}.",
             ) from exc
 

@@ -77,9 +77,8 @@ class Workspace:
                 from mcp_server.studies.placement import spawn_runner
                 from mcp_server.studies.service import Studies
 
-                self._studies = Studies(
-                    self.store, self.settings, self._tables, self.runs.backend, launch=self._launch or spawn_runner
-                )
+                launch = self._launch or partial(spawn_runner, environment=self.settings.environment())
+                self._studies = Studies(self.store, self.settings, self._tables, self.runs.backend, launch=launch)
             return self._studies
 
     @property

@@ -1,6 +1,7 @@
 """Where a study's files and its runner are, and how a runner is started."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from mcp_server.processes import spawn_detached
@@ -24,9 +25,10 @@ def runner_lock(workspace: Path, study_id: str) -> KernelLock:
     return KernelLock(study_folder(workspace, study_id) / "runner.lock")
 
 
-def spawn_runner(workspace: Path, study_id: str) -> int:
+def spawn_runner(workspace: Path, study_id: str, environment: Mapping[str, str] | None = None) -> int:
     """The pid of a new runner, detached; it ends at once when another one holds the study."""
     folder = study_folder(workspace, study_id)
     folder.mkdir(parents=True, exist_ok=True)
     arguments = ["--workspace", str(workspace), "--study", study_id]
-    return spawn_detached("mcp_server.studies", arguments, log=folder / "runner.log", folder=workspace)
+    log = folder / "runner.log"
+    return spawn_detached("mcp_server.studies", arguments, log=log, folder=workspace, environment=environment)

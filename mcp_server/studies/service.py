@@ -21,14 +21,13 @@ from mcp_server.studies.definition import changes, check_parallel, define, defin
 from mcp_server.studies.placement import capacity, runner_lock
 from mcp_server.studies.planning import Planner
 from mcp_server.studies.reading import StudyReader, find
-from mcp_server.studies.spec import Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
+from mcp_server.studies.spec import WAIT_LIMIT_S, Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, StudyStatus
 from mcp_server.types import ENDED_STATES, JsonObject, StudyState, shown
 
 Progress = Callable[[float, float | None, str], None]
 Launch = Callable[[Path, str], object]
 
-WAIT_LIMIT_S = 40.0  # a call has 45 seconds, and does more than wait
 POLL_S = 0.2
 PROGRESS_EVERY_S = 5.0
 

@@ -41,6 +41,8 @@ _SPACE_HELP = (
 # Hosts validate what a model writes against the schema, so the schema shows both spellings.
 SamplerArgument = Annotated[Sampler, WithJsonSchema(either(TPE, Random, GridSearch))]
 PrunerArgument = Annotated[Pruner, WithJsonSchema(either(Median, Wilcoxon, NoPruner))]
+WAIT_LIMIT_S = 40.0  # a call has 45 seconds, and does more than wait
+
 SpaceArgument = Annotated[SearchSpace, WithJsonSchema({"type": "object", "additionalProperties": True})]
 
 

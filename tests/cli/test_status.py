@@ -102,3 +102,13 @@ def test_text_that_looks_like_markup_is_printed_as_it_is(workspace: Workspace) -
 
     assert "a[bold]b" in run(workspace, "status").output
     assert "no column [/tmp/x] or [age] :smile:" in run(workspace, "status", "a[bold]b").output
+
+
+def test_a_token_of_the_wrong_type_is_not_repeated_in_the_error(workspace: Workspace) -> None:
+    workspace.settings.workspace.mkdir(parents=True, exist_ok=True)
+    (workspace.settings.workspace / "tuning.toml").write_text("http_token = 1234567890", encoding="utf-8")
+
+    result = run(workspace, "status")
+
+    assert "http_token" in str(result.exception)
+    assert "1234567890" not in str(result.exception)

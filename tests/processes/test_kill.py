@@ -290,3 +290,11 @@ def test_a_machine_that_sleeps_in_the_middle_of_a_study_loses_nothing(live: Work
 
     finish(live, tmp_path / "held")
     assert {job.state for job in live.studies.read.jobs("study")} == {"completed"}
+
+
+def test_a_price_that_only_the_caller_knows_holds_in_the_runner(settings: Settings) -> None:
+    priced = settings.model_copy(update={"usd_per_cpu_hour": 3600.0})
+    with Workspace(priced) as opened:
+        opened.studies.start(callable_spec(objective="noop", n_trials=2), "tester")
+        eventually(lambda: opened.studies.read.status("study").state == "finished")
+        assert opened.studies.read.status("study").cost_usd > 0

@@ -41,14 +41,15 @@ class Tally:
 
     states: Counter[str] = field(default_factory=Counter)
     costs: list[float] = field(default_factory=list)  # sorted, US dollars per attempt
+    forgiven: int = 0  # failed trials
 
     def count(self, state: str) -> None:
         """One more trial ended in `state`."""
         self.states[state] += 1
 
     def forgive(self) -> None:
-        """Count failures anew."""
-        del self.states["failed"]
+        """From now on, no failure so far is a reason to give up."""
+        self.forgiven = self.states["failed"]
 
     def add_cost(self, usd: float) -> None:
         """One more attempt cost this much."""
@@ -66,7 +67,7 @@ class Tally:
             started=started,
             complete=self.states["complete"],
             pruned=self.states["pruned"],
-            failed=self.states["failed"],
+            failed=self.states["failed"] - self.forgiven,
             elapsed_s=elapsed_s,
             cost_usd=fsum([*self.costs, *(max(usd, median) for usd in in_flight_usd)]),
             median_cost_usd=median,

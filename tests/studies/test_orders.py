@@ -126,6 +126,15 @@ def test_a_short_study_of_which_nothing_came_has_failed(workspace: Workspace) ->
     assert "nan" in (status(workspace).error or "").lower()
 
 
+def test_a_failed_study_without_trials_to_run_stays_failed(workspace: Workspace) -> None:
+    start(workspace, "not_a_number", n_trials=2)
+    run_inline(workspace)
+    control(workspace, "resume")
+    run_inline(workspace)
+
+    assert (status(workspace).state, status(workspace).stop_reason) == ("failed", "all_failed")
+
+
 def test_a_poisoned_trial_after_a_lost_one_is_told_apart(workspace: Workspace) -> None:
     start(workspace, n_trials=3)
     ledger = killed_runner(workspace, 2)

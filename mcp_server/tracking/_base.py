@@ -59,6 +59,9 @@ class Tracker(Protocol):
     def end(self, run_id: str, status: RunStatus, ended_ms: int) -> None:
         """Close the run; the last call wins."""
 
+    def reopen(self, run_id: str) -> None:
+        """Show a run that was closed as running."""
+
     def tidy(self) -> None:
         """Let the store put itself in order after many writes."""
 

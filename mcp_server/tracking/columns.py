@@ -130,6 +130,8 @@ def cell(run: "Run", column: Column) -> Scalar:
     if column.kind != "attributes":
         text = (run.data.params if column.kind == "params" else run.data.tags).get(column.key)
         return None if text is None else shown(text, CELL_LIMIT)
+    if column.key == "end_time" and run.info.status == "RUNNING":
+        return None  # of a study that goes on after an end
     value: Scalar = getattr(run.info, column.key)
     return timestamp(value) if column.key.endswith("_time") else value
 

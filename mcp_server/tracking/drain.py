@@ -58,6 +58,7 @@ class Parent:
 class _Batch:
     outcomes: list[Outcome] = field(default_factory=list)
     series: dict[str, list[Point]] = field(default_factory=dict)
+    resumed: set[str] = field(default_factory=set)  # runs of studies that go on after an end
 
 
 class Drain:
@@ -72,6 +73,7 @@ class Drain:
         self._tracker = tracker
         self._size = batch
         self._parents: dict[str, Parent] = {}
+        self._going_on: set[str] = set()  # studies whose run is known to be open
         self._since_tidy = 0
 
     def run_batch(self) -> int:
@@ -147,6 +149,16 @@ class Drain:
         )
         if parent.run_id is not None:
             batch.series.setdefault(parent.run_id, []).extend(projection.parent_points(record))
+            if row.study_id not in self._going_on and self._follows_end(row):
+                batch.resumed.add(parent.run_id)
+            self._going_on.add(row.study_id)
+
+    def _follows_end(self, row: Row) -> bool:
+        """Whether the study had ended before this row, and has not ended since."""
+        ends = (schema.outbox.c.study_id == row.study_id) & (schema.outbox.c.kind == "study_end")
+        with self._store.read() as connection:
+            last = connection.execute(select(func.max(schema.outbox.c.id)).where(ends)).scalar()
+        return last is not None and last < row.id
 
     def _write(self, row: Row, outcome: Outcome, content: RunContent) -> None:
         if outcome.run_id is None and row.attempted:
@@ -156,6 +168,7 @@ class Drain:
         self._tracker.write(outcome.run_id, content)
 
     def _end_study(self, record: StudyEndRecord) -> None:
+        self._going_on.discard(record.study_id)
         if (run_id := self._parent(record).run_id) is None:
             return
         status, points, tags = projection.study_end(record)
@@ -197,13 +210,17 @@ class Drain:
         while batch.series:
             run_id = next(iter(batch.series))
             try:
-                self._tracker.add(run_id, batch.series[run_id], {})
+                if run_id in batch.resumed:
+                    self._tracker.reopen(run_id)
+                tags = {projection.STATE_TAG: "running"} if run_id in batch.resumed else {}
+                self._tracker.add(run_id, batch.series[run_id], tags)
             except BackendUnavailableError:
                 raise
             except WorkspaceError as exc:
                 # The trials have their own runs, so a study run that somebody deleted must not hold them up.
                 _log.warning("study_series_refused", run_id=run_id, error=str(exc))
             del batch.series[run_id]
+            batch.resumed.discard(run_id)
 
     def _tidy(self, written: int) -> None:
         self._since_tidy += written

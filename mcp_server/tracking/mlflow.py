@@ -155,6 +155,11 @@ class MlflowTracker:
         with translated(self._target):
             self._client.set_terminated(run_id, status, ended_ms)
 
+    def reopen(self, run_id: str) -> None:
+        """See `Tracker`. MLflow keeps the old end time until the next one."""
+        with translated(self._target):
+            self._client.update_run(run_id, status="RUNNING")
+
     def tidy(self) -> None:
         """See `Tracker`."""
         if self._target.database is not None:

@@ -130,7 +130,7 @@ def run_details(client: "MlflowClient", target: TrackingTarget, run_id: str) -> 
             experiment=experiment.name,
             status=run.info.status,
             started_at=timestamp(run.info.start_time),
-            ended_at=timestamp(run.info.end_time),
+            ended_at=None if run.info.status == "RUNNING" else timestamp(run.info.end_time),
             study_name=tags.get(STUDY_TAG),
             study_id=tags[UID_TAG].split("/")[0] if UID_TAG in tags else None,
             trial=int(tags[TRIAL_TAG]) if tags.get(TRIAL_TAG, "").isdigit() else None,

@@ -13,6 +13,7 @@ from mcp_server.store import schema
 from mcp_server.tracking._base import Point, RunContent
 from mcp_server.tracking.drain import MAX_FAILURES, Drain
 from mcp_server.tracking.mlflow import MlflowTracker
+from mcp_server.tracking.search import run_details
 from mcp_server.tracking.target import tracking_target
 from tests.tracking.records import END, START, STUDY, count, owe, tracking_status, trial
 
@@ -80,6 +81,35 @@ def test_the_parent_shows_objective_and_best_by_trial_and_ends_with_the_study(st
     assert (parent.info.status, parent.info.end_time) == ("FINISHED", round(END.ended_at * 1000))
     assert parent.data.metrics["best_value"] == 0.9
     assert parent.data.tags["mcp.stop_reason"] == "n_trials"
+
+
+def test_a_study_that_goes_on_after_its_end_runs_again_until_the_next_end(store, tracker, client, target):
+    owe(store, STUDY, trial(0), END, trial(1))
+    drain_all(Drain(store, tracker))
+    parent = only(client, "tags.mcp.kind = 'study'")
+    assert (parent.info.status, parent.data.tags["mcp.state"]) == ("RUNNING", "running")
+    assert run_details(client, target, parent.info.run_id).ended_at is None
+
+    again = END.model_copy(update={"sequence": 1, "ended_at": START + 200, "state": "stopped"})
+    drain = Drain(store, tracker)  # another process
+    owe(store, trial(2), again)
+    drain_all(drain)
+    parent = only(client, "tags.mcp.kind = 'study'")
+    assert (parent.info.status, parent.info.end_time) == ("KILLED", round((START + 200) * 1000))
+    assert parent.data.tags["mcp.state"] == "stopped"
+
+    owe(store, trial(3))
+    drain_all(drain)
+    assert only(client, "tags.mcp.kind = 'study'").info.status == "RUNNING"
+
+
+def test_a_trial_that_arrives_late_does_not_reopen_its_study(store, drain, client):
+    owe(store, STUDY, trial(0), trial(1), END)
+    drain_all(drain)
+    with store.write() as connection:
+        connection.execute(update(schema.outbox).where(schema.outbox.c.key == "s1/1").values(state="creating"))
+    drain_all(drain)
+    assert only(client, "tags.mcp.kind = 'study'").info.status == "FINISHED"
 
 
 def test_the_parent_names_its_data_by_our_own_digest(store, drain, client):
@@ -203,6 +233,9 @@ class DyingTracker:
 
     def end(self, run_id: str, status: Any, ended_ms: int) -> None:
         self._called(lambda: self._tracker.end(run_id, status, ended_ms))
+
+    def reopen(self, run_id: str) -> None:
+        self._called(lambda: self._tracker.reopen(run_id))
 
     def tidy(self) -> None:
         self._called(self._tracker.tidy)

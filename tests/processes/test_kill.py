@@ -292,9 +292,12 @@ def test_a_machine_that_sleeps_in_the_middle_of_a_study_loses_nothing(live: Work
     assert {job.state for job in live.studies.read.jobs("study")} == {"completed"}
 
 
-def test_a_price_that_only_the_caller_knows_holds_in_the_runner(settings: Settings) -> None:
+def test_what_trials_cost_counts_against_the_budget_at_the_price_that_the_caller_has(settings: Settings) -> None:
     priced = settings.model_copy(update={"usd_per_cpu_hour": 3600.0})
     with Workspace(priced) as opened:
-        opened.studies.start(callable_spec(objective="noop", n_trials=2), "tester")
-        eventually(lambda: opened.studies.read.status("study").state == "finished")
-        assert opened.studies.read.status("study").cost_usd > 0
+        spec = callable_spec(objective="noop", n_trials=500, cost_budget_usd=1e-6)
+        opened.studies.start(spec, "tester")
+        eventually(lambda: opened.studies.read.status("study").state == "stopped")
+        status = opened.studies.read.status("study")
+        assert (status.stop_reason, status.n_complete) == ("budget", 1), "what the first one costs nobody can know"
+        assert status.cost_usd > 0

@@ -4,6 +4,7 @@ import math
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from mcp_server.execution.trial import Trial, TrialPruned
@@ -53,6 +54,17 @@ def asks_for_more(trial: Trial) -> float:
     with sqlite3.connect(Path(trial.payload["folder"], "workspace.db")) as connection:
         connection.execute("UPDATE studies SET n_trials = 2")
     return quadratic(trial)
+
+
+def sees_elapsed(trial: Trial) -> float:
+    """The running seconds on record while the trial runs."""
+    until = time.monotonic() + 30
+    with closing(sqlite3.connect(Path(trial.payload["folder"], "workspace.db"))) as connection:
+        while time.monotonic() < until:
+            if seconds := connection.execute("SELECT elapsed_s FROM studies").fetchone()[0]:
+                return float(seconds)
+            time.sleep(0.01)
+    raise TimeoutError("no running time was recorded")
 
 
 def gated(trial: Trial) -> float:

@@ -135,6 +135,16 @@ def test_a_failed_study_without_trials_to_run_stays_failed(workspace: Workspace)
     assert (status(workspace).state, status(workspace).stop_reason) == ("failed", "all_failed")
 
 
+def test_running_time_is_on_record_while_a_long_trial_runs(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.studies.runner.SAVE_ELAPSED_S", 0.0)
+    start(workspace, "sees_elapsed", n_trials=1, payload={"folder": str(workspace.settings.workspace)})
+    run_inline(workspace)
+
+    assert (status(workspace).best_value or 0.0) > 0.0
+
+
 def test_a_poisoned_trial_after_a_lost_one_is_told_apart(workspace: Workspace) -> None:
     start(workspace, n_trials=3)
     ledger = killed_runner(workspace, 2)

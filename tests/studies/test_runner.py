@@ -356,3 +356,18 @@ def test_a_trial_row_holds_what_optuna_holds(workspace: Workspace) -> None:
             select(trials.c.number, trials.c.params, trials.c.value).order_by(trials.c.number)
         ).all()
     assert [(t.number, t.params, t.value) for t in memory_of(workspace).trials] == [tuple(r) for r in rows]
+
+
+def test_the_best_trial_is_the_same_for_status_final_test_and_tracking(workspace: Workspace) -> None:
+    start(workspace, n_trials=8, sampler="random", direction="minimize")
+    run_inline(workspace)
+
+    lowest = min(workspace.studies.read.trials("study"), key=lambda trial: trial.value or 0.0)
+    best = Ledger(workspace.store, workspace.settings, study_id(workspace)).best()
+    with workspace.store.read() as connection:
+        told = connection.scalars(select(outbox.c.payload).where(outbox.c.kind == "study_end")).one()
+    assert workspace.studies.read.status("study").best_trial == lowest.number
+    assert best == (lowest.number, lowest.params)
+    assert told["metrics"] == {"best_value": lowest.value}
+    assert workspace.studies.read.page().studies.rows[0][-1] == lowest.value
+    assert workspace.studies.read.compare("study", 1).trials.rows[0][0] == lowest.number

@@ -247,7 +247,23 @@ def _warnings(draft: Draft, frame: "pd.DataFrame", *, copies: int) -> list[str]:
         if counts.max() > _IMBALANCED * counts.min():
             rare = f"{label(draft.classes[int(counts.argmin())], 24)} ({counted(int(counts.min()), 'row')})"
             warnings.append(f"Classes are uneven: {rare} is rare, so accuracy alone misleads.")
+        if single := _folds_of_one_class(draft):
+            warnings.append(
+                f"Rows of one class only are in validation fold {listed(single)}: metrics of"
+                " curves, such as roc_auc, are undefined there. Pass a smaller cv_folds, or another metric."
+            )
     return warnings
+
+
+def _folds_of_one_class(draft: Draft) -> list[str]:
+    """The numbers, from 1, of the folds that validate on one class."""
+    import numpy as np
+
+    fold = draft.development["fold"]
+    first = 0 if draft.fold_kind == "kfold" else 1
+    numbers = range(first, first + draft.n_folds)
+    classes = {number: np.unique(draft.development["y"][fold == number]) for number in numbers}
+    return [str(number - first + 1) for number, found in classes.items() if len(found) == 1]
 
 
 def _copies(frame: "pd.DataFrame", development: "np.ndarray", sealed: "np.ndarray") -> int:

@@ -82,8 +82,8 @@ class Recipe:
         """The number of classes, 0 when numbers are predicted."""
         return len(self.data.classes)
 
-    def pipeline(self, columns: Sequence[Column]) -> "Pipeline":
-        """A fresh pipeline, not fitted, for these columns."""
+    def pipeline(self, columns: Sequence[Column], y: Array) -> "Pipeline":
+        """A fresh pipeline, not fitted, for these columns and a target like `y`."""
         needs_probabilities = self.metrics[0].needed(self.n_classes) == "probabilities"
         return build(
             self.family,
@@ -93,6 +93,8 @@ class Recipe:
             seed=self.seed,
             threads=self.threads,
             probabilities=needs_probabilities,
+            n_rows=len(y),
+            rarest=int(np.unique(y, return_counts=True)[1].min()) if self.n_classes else None,
         )
 
     def fitted(self, features: Array, y: Array, effort: Effort) -> "Pipeline":
@@ -104,7 +106,7 @@ class Recipe:
         """
         from sklearn.utils._param_validation import InvalidParameterError
 
-        pipeline = self.pipeline(_usable(self.data.columns, features))
+        pipeline = self.pipeline(_usable(self.data.columns, features), y)
         with measured(effort, "fit_seconds"):
             try:
                 pipeline.fit(features, y)

@@ -42,6 +42,9 @@ class _Folds:
 
     def __init__(self, recipe: Recipe) -> None:
         self._names = [metric.name for metric in recipe.metrics]
+        self._hint = "A class may be missing there: use fewer folds, or the metric accuracy."
+        if not recipe.n_classes:
+            self._hint = "The fold may be too small, or its numbers too large: use fewer folds, or the metric mae."
         self._scores: list[list[float]] = []
 
     @property
@@ -50,10 +53,7 @@ class _Folds:
 
     def add(self, scores: list[float], number: int, n_folds: int) -> None:
         if not np.isfinite(scores[0]):
-            raise DataError(
-                f"{self._names[0]} is {scores[0]} on fold {number} of {n_folds}.",
-                hint="A class may be missing there: use fewer folds, or the metric accuracy.",
-            )
+            raise DataError(f"{self._names[0]} is {scores[0]} on fold {number} of {n_folds}.", hint=self._hint)
         self._scores.append(scores)
 
     def score(self, effort: Effort) -> TrialResult:

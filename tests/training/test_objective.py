@@ -183,3 +183,24 @@ def test_a_bad_parameter_reaches_the_study_as_one_sentence(table) -> None:
 def test_numerical_libraries_keep_to_the_threads_of_the_trial(threads) -> None:
     with limited(threads):
         assert {pool["num_threads"] for pool in threadpool_info()} == {threads}
+
+
+def test_neighbours_are_no_more_than_the_rows_of_a_fold(written, trial) -> None:
+    data = written(np.arange(6.0).reshape(-1, 1), np.array([0.0, 1, 2, 3, 4, 5]), task="regression", n_folds=2)
+    result = cross_validate(trial(data, "knn", "mae", {"n_neighbors": 5}))
+    assert result.folds == pytest.approx([5 / 3, 5 / 3])  # each is predicted as the mean of the three others
+
+
+def test_a_machine_is_calibrated_on_a_class_with_fewer_rows_than_calibration_has_folds(written, trial) -> None:
+    target = np.array([0, 1] * 14 + [2] * 4)
+    features = np.random.default_rng(0).normal(size=(32, 2)) + 3 * target[:, None]
+    data = written(features, target, fold=np.array([0, 0, 1, 1] * 8), n_folds=2)
+    result = cross_validate(trial(data, "svm", "log_loss"))
+    assert all(fold < np.log(3) for fold in result.folds)
+
+
+def test_an_undefined_metric_of_numbers_is_not_blamed_on_classes(written, trial) -> None:
+    data = written(np.arange(3.0).reshape(-1, 1), np.array([0.0, 1, 2]), task="regression", n_folds=3)
+    with pytest.raises(DataError, match="r2 is nan on fold 1 of 3") as caught:
+        cross_validate(trial(data, "ridge", "r2"))
+    assert "class" not in caught.value.hint

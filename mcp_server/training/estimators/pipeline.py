@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 30
 _NATIVE_CATEGORIES = 255  # HistGradientBoosting bins categories into a byte
 _MISSING_CODE = -1.0
+_CALIBRATION_FOLDS = 3
 
 
 def build(
@@ -30,11 +31,24 @@ def build(
     seed: int = 0,
     threads: int = 1,
     probabilities: bool = False,
+    n_rows: int | None = None,
+    rarest: int | None = None,
 ) -> "Pipeline":
     """An unfitted pipeline of preprocessing and model for arrays with these columns.
 
     Parameters that are not in `params` have their defaults. With `probabilities`, a classifier that predicts none is
     calibrated by a sigmoid over its decision values (Platt, Probabilistic Outputs for Support Vector Machines, 1999).
+
+    Args:
+        estimator: The family.
+        task: What it predicts.
+        params: What was chosen.
+        columns: The columns of the arrays.
+        seed: The random state.
+        threads: How many threads a fit may use.
+        probabilities: Whether a classifier must predict them.
+        n_rows: How many rows it will be fitted on, when that is known: no parameter counts more of them.
+        rarest: How many of them the smallest class has, when that is known: calibration takes no more folds.
 
     Raises:
         InvalidRequestError: If there is no such family, it serves the other task only, or it lacks a parameter.
@@ -44,14 +58,14 @@ def build(
     of = family(estimator)
     check_params(of.name, task, params)
     chosen = merged_params(variant(of, task).defaults, params, fixed_params(of.name, task, seed=seed, threads=threads))
-    arguments = of.convert(chosen)
+    arguments = _within(of.convert(chosen), of, n_rows)
     if of.preprocessing == "native":
         arguments["categorical_features"] = [_native(column) for column in columns]
     model = model_class(of.name, task)(**arguments)
     if task == "regression" and of.scale_target:
         model = _on_scaled_target(model)
     if task == "classification" and probabilities and not of.probabilities:
-        model = _calibrated(model)
+        model = _calibrated(model, _CALIBRATION_FOLDS if rarest is None else max(2, min(_CALIBRATION_FOLDS, rarest)))
     return Pipeline([("preprocessing", _preprocessing(of, columns)), ("model", model)])
 
 
@@ -142,7 +156,13 @@ def _on_scaled_target(model: "BaseEstimator") -> "BaseEstimator":
     return TransformedTargetRegressor(model, transformer=StandardScaler())
 
 
-def _calibrated(model: "BaseEstimator") -> "BaseEstimator":
+def _within(arguments: dict[str, object], of: Family, n_rows: int | None) -> dict[str, object]:
+    """The arguments, those that count rows no larger than there are rows."""
+    counts = {name: value for name in of.row_shares if isinstance(value := arguments.get(name), int)}
+    return arguments if n_rows is None else arguments | {name: min(value, n_rows) for name, value in counts.items()}
+
+
+def _calibrated(model: "BaseEstimator", folds: int) -> "BaseEstimator":
     from sklearn.calibration import CalibratedClassifierCV
 
-    return CalibratedClassifierCV(model, ensemble=False, cv=3)
+    return CalibratedClassifierCV(model, ensemble=False, cv=folds)

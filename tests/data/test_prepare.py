@@ -323,7 +323,7 @@ def test_the_server_side_of_the_package_imports_no_array_library() -> None:
 def test_validation_dates_that_fit_two_formats_are_read_as_in_the_table(root: Path, prepared: Prepare) -> None:
     days = pd.date_range("2020-01-01", periods=N)
     save(root, table(day=days.strftime("%d/%m/%Y")))
-    save(root, table(day=["03/02/2020"] * N).head(3), "v.csv")
+    save(root, table(day=["03/02/2020"] * N, y=["no", "yes"] * (N // 2)).head(3), "v.csv")
     data = prepared(target="y", validation_data="v.csv")
     day = [column.name for column in data.columns].index("day")
     february_3rd = (np.datetime64("2020-02-03") - np.datetime64("1970-01-01")).astype(float)
@@ -332,7 +332,7 @@ def test_validation_dates_that_fit_two_formats_are_read_as_in_the_table(root: Pa
 
 def test_validation_dates_in_another_format_are_refused(root: Path, prepared: Prepare) -> None:
     save(root, table(day=pd.date_range("2020-01-01", periods=N).strftime("%d/%m/%Y")))
-    save(root, table(day=["02/25/2020"] * N).head(3), "v.csv")
+    save(root, table(day=["02/25/2020"] * N, y=["no", "yes"] * (N // 2)).head(3), "v.csv")
     with pytest.raises(DataError, match="'day' are not written as in the other table"):
         prepared(target="y", validation_data="v.csv")
 

@@ -361,3 +361,34 @@ def test_later_rows_of_one_class_are_said(root: Path, prepared: Prepare) -> None
     save(root, table(day=range(N), y=["no", "yes"] * (N // 4) + ["no"] * (N // 2)))
     found = prepared(target="y", time="day", test_size=0, cv_folds=2)
     assert "validation fold 2:" in " ".join(found.warnings)
+
+
+def test_another_seed_gives_other_folds_and_other_sealed_rows(root: Path, prepared: Prepare) -> None:
+    save(root, table())
+    one, other = (prepared(target="y", seed=seed) for seed in (0, 1))
+    assert set(rows(one, "sealed")) != set(rows(other, "sealed"))
+    one, other = (prepared(target="y", seed=seed, test_size=0) for seed in (0, 1))
+    assert arrays(one).fold.tolist() != arrays(other).fold.tolist()
+
+
+def test_grouped_folds_spread_the_classes(root: Path, prepared: Prepare) -> None:
+    groups = np.arange(N) // 5
+    save(root, table(g=groups, y=np.where(groups % 12 == 0, "yes", "no")))
+    data = arrays(prepared(target="y", group="g", test_size=0, cv_folds=5))
+    assert [int(data.y[validation].sum()) for _, validation in data.splits()] == [5] * 5
+
+
+def test_classes_are_coded_in_their_order_whichever_comes_first(root: Path, prepared: Prepare) -> None:
+    save(root, table(y=["yes", "no"] * (N // 2)))
+    data = prepared(target="y", test_size=0)
+    assert data.classes == ["no", "yes"]
+    assert arrays(data).y[:2].tolist() == [1, 0]
+
+
+def test_columns_that_give_the_target_away_are_sought_without_the_sealed_rows(root: Path, prepared: Prepare) -> None:
+    frame = table(twin=RANDOM.permutation(["p", "q"] * (N // 2)))
+    save(root, frame)
+    positions = rows(prepared(target="y", test_size=0.5))
+    frame.loc[positions, "twin"] = frame.loc[positions, "y"].map({"no": "p", "yes": "q"})
+    save(root, frame)
+    assert "twin" in " ".join(prepared(target="y", test_size=0.5).warnings)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import cast
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from mcp_server.execution import Ended
 from mcp_server.settings import Settings
@@ -15,6 +15,7 @@ from mcp_server.store import Store
 from mcp_server.store.schema import attempts, commands, outbox, reports, sealed_reads, studies, trials
 from mcp_server.studies.mirror import KnownTrial
 from mcp_server.studies.projection import Attempt, Projection
+from mcp_server.studies.queries import best_first
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.stopping import Tally
 from mcp_server.tracking.outbox import enqueue
@@ -307,12 +308,7 @@ class Ledger:
     def best(self) -> tuple[int, Params] | None:
         """Number and parameters of the best complete trial."""
         with self._store.read() as connection:
-            row = connection.execute(
-                select(trials.c.number, trials.c.params)
-                .where(trials.c.study_id == self.study_id, trials.c.state == "complete")
-                .order_by(self._order(), trials.c.number)
-                .limit(1)
-            ).one_or_none()
+            row = connection.execute(best_first(self.study_id, self.definition.direction).limit(1)).one_or_none()
         return (row.number, row.params) if row else None
 
     def _compared(self, reported: dict[int, float]) -> dict[int, float]:
@@ -327,9 +323,6 @@ class Ledger:
         key: JsonObject = {"study_id": self.study_id, "number": attempt.number, "attempt": attempt.attempt}
         steps = {report.step: report for report in attempt.reports}  # the last report of a step counts
         return [{**key, **report._asdict()} for report in steps.values()]
-
-    def _order(self) -> ColumnElement[float]:
-        return trials.c.value.desc() if self.definition.direction == "maximize" else trials.c.value.asc()
 
     def _best_value(self, connection: Connection) -> float | None:
         extreme = func.max if self.definition.direction == "maximize" else func.min

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, select
 
-from mcp_server.errors import ConflictError, InvalidRequestError, StudyNotFoundError
+from mcp_server.errors import ConflictError, InvalidRequestError
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, sealed_reads, studies, trials
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
-from mcp_server.studies.spec import StudyDefinition, did_you_mean
+from mcp_server.studies.queries import best_first, find
+from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.summary import (
     BaselineComparison,
     BestParams,
@@ -137,13 +138,7 @@ class StudyReader:
         with self._store.read() as connection:
             row = find(connection, name)
             counts, _ = _counts(connection, row.id)
-            order = trials.c.value.desc() if row.direction == "maximize" else trials.c.value.asc()
-            best = connection.execute(
-                select(trials)
-                .where(trials.c.study_id == row.id, trials.c.state == "complete")
-                .order_by(order, trials.c.number)
-                .limit(top_k)
-            ).all()
+            best = connection.execute(best_first(row.id, row.direction).limit(top_k)).all()
         parameters = list(dict.fromkeys(name for trial in best for name in trial.params))
         return TrialTable(
             study_name=row.name,
@@ -247,20 +242,6 @@ class StudyReader:
             return row.state in ENDED_STATES or row.state == "paused"
 
 
-def find(connection: Connection, name: str) -> Row[Any]:
-    """The row of the study called `name`.
-
-    Raises:
-        StudyNotFoundError: If there is none; near names are offered.
-    """
-    row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
-    if row is not None:
-        return row
-    known = list(connection.scalars(select(studies.c.name).order_by(studies.c.created_at.desc()).limit(50)))
-    hint = did_you_mean(name, known).capitalize() if known else "There is no study yet: start_automl_study makes one."
-    raise StudyNotFoundError(f"No study is called {shown(name)!r}.", hint=hint)
-
-
 def encode_cursor(offset: int) -> str:
     """An opaque mark for the page that begins at `offset`."""
     return base64.urlsafe_b64encode(f"o{offset}".encode()).decode().rstrip("=")
@@ -310,13 +291,7 @@ def _cost(connection: Connection, study_id: str) -> float:
 
 
 def _best(connection: Connection, row: Row[Any]) -> Row[Any] | None:
-    order = trials.c.value.desc() if row.direction == "maximize" else trials.c.value.asc()
-    return connection.execute(
-        select(trials)
-        .where(trials.c.study_id == row.id, trials.c.state == "complete")
-        .order_by(order, trials.c.number)
-        .limit(1)
-    ).one_or_none()
+    return connection.execute(best_first(row.id, row.direction).limit(1)).one_or_none()
 
 
 def _final_test(connection: Connection, study_id: str) -> FinalTest | None:

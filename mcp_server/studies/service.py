@@ -20,7 +20,8 @@ from mcp_server.studies.analyst import Analyst
 from mcp_server.studies.definition import changes, check_parallel, define, define_callable
 from mcp_server.studies.placement import capacity, runner_lock
 from mcp_server.studies.planning import Planner
-from mcp_server.studies.reading import StudyReader, find
+from mcp_server.studies.queries import find
+from mcp_server.studies.reading import StudyReader
 from mcp_server.studies.spec import WAIT_LIMIT_S, Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, StudyStatus
 from mcp_server.types import ENDED_STATES, JsonObject, StudyState, shown

@@ -16,8 +16,8 @@ from tests.tracking.records import END, STUDY, count, owe, tracking_status, tria
 
 pytestmark = pytest.mark.process
 
-N_TRIALS = 200
-KILLS = 5
+N_TRIALS = 120
+KILLS = 3
 DEADLINE_S = 90.0
 
 

@@ -100,7 +100,11 @@ def _ranking(model: Any, features: Array, probabilities: Array | None, n_classes
     if probabilities is not None:
         return probabilities[:, 1] if n_classes == BINARY else probabilities
     decisions = np.asarray(model.decision_function(features))
-    return decisions if decisions.ndim == 1 else _by_class(model, decisions, n_classes, absent=-np.inf)
+    if n_classes <= BINARY:
+        return decisions
+    if decisions.ndim == 1:  # the training rows had two of the classes
+        decisions = np.column_stack([-decisions, decisions])
+    return _by_class(model, decisions, n_classes, absent=decisions.min() - 1.0)  # the least likely everywhere
 
 
 def _by_class(model: Any, values: Array, n_classes: int, *, absent: float) -> Array:  # noqa: ANN401 - as above

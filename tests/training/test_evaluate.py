@@ -4,9 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcp_server.data.arrays import load_development
+from mcp_server.data.sealed import load_sealed
 from mcp_server.errors import DataError
+from mcp_server.training.estimators import build
 from mcp_server.training.evaluate import final_test
+from mcp_server.training.metrics import resolve
 from mcp_server.training.objective import cross_validate
+from mcp_server.training.scoring import score
 
 QUICK = {"n_estimators": 20}
 
@@ -17,11 +22,19 @@ def separable(n_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return features, (features[:, 0] + random.normal(scale=0.7, size=n_rows) > 0).astype(int)
 
 
-def test_the_winner_is_fitted_on_all_development_rows_and_scored_on_the_sealed_ones(table, trial) -> None:
+def test_the_value_stands_in_its_interval_above_a_model_that_ignores_the_features(table, trial) -> None:
     result = final_test(trial(table("breast_cancer"), "logistic_regression", "roc_auc"))
     assert 0.9 < result.metrics["low"] < result.value < result.metrics["high"] <= 1
     assert result.metrics["dummy"] == 0.5
     assert {"accuracy", "f1", "fit_seconds", "predict_seconds"} <= set(result.metrics)
+
+
+def test_the_score_is_that_of_a_fit_on_every_development_row(table, trial) -> None:
+    data = table("breast_cancer")
+    rows = load_development(Path(data.folder))
+    pipeline = build("logistic_regression", data.task, {}, columns=data.columns).fit(rows.X, rows.y)
+    expected = score(resolve("log_loss", data.task, 2), pipeline, *load_sealed(Path(data.folder)), 2)
+    assert final_test(trial(data, "logistic_regression", "log_loss")).value == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("data", "metric"), [("diabetes", "rmse"), ("diabetes", "mae"), ("wine", "log_loss")])
@@ -90,3 +103,10 @@ def test_no_interval_is_better_than_a_wrong_one(written, trial) -> None:
     result = final_test(trial(written(features, target, sealed=(features[rows], target[rows])), "knn", "roc_auc"))
     assert result.value in {0.0, 0.5, 1.0}
     assert "low" not in result.metrics
+
+
+def test_absolute_errors_are_compared_with_the_median_and_squared_ones_with_the_mean(written, trial) -> None:
+    features, skewed = np.arange(30.0).reshape(-1, 1), np.array([1.0] * 20 + [100.0] * 10)
+    data = written(features, skewed, task="regression", sealed=(features[:4], skewed[:4]))
+    dummy = {metric: final_test(trial(data, "ridge", metric)).metrics["dummy"] for metric in ("mae", "rmse")}
+    assert dummy == {"mae": 0.0, "rmse": pytest.approx(33.0)}

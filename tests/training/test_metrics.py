@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, get_scorer, make_scorer, matthews_corrcoef
 
 from mcp_server.data.arrays import load_development
+from mcp_server.data.spec import Column
 from mcp_server.errors import InvalidRequestError
 from mcp_server.training.estimators import build
 from mcp_server.training.metrics import METRICS, default_metric, reported_metrics, resolve
@@ -151,3 +152,21 @@ def test_probabilities_keep_their_class_when_the_training_rows_lack_one(written)
     assert predictions.probabilities.shape == (60, 3)
     assert not predictions.probabilities[:, 1].any()
     assert predictions.probabilities[:30, 0].mean() > 0.5 < predictions.probabilities[30:, 2].mean()
+
+
+@pytest.mark.parametrize("present", [[0, 1, 2], [0, 1], [1, 3]])
+@pytest.mark.parametrize("metric", ["average_precision", "roc_auc", "log_loss", "f1"])
+@pytest.mark.parametrize("estimator", ["logistic_regression", "random_forest"])
+def test_a_class_that_the_training_rows_lack_is_ranked_last_by_every_estimator(estimator, metric, present) -> None:
+    truth = np.arange(80) % 4
+    features = np.column_stack([truth == code for code in range(4)]) + np.random.default_rng(0).normal(size=(80, 4)) / 9
+    train, found = np.isin(truth, present), resolve(metric, "classification", 4)
+    columns = [Column(name=f"c{i}", kind="numeric") for i in range(4)]
+    pipeline = build(estimator, "classification", {}, columns=columns).fit(features[train], truth[train])
+    assert np.isfinite(score(found, pipeline, features, truth, 4))
+    if metric == "average_precision":
+        known = predict(pipeline, features, [found], 4).of("ranking")[:, present]
+        # One of the known classes is always ahead of what was never seen.
+        absent = predict(pipeline, features, [found], 4).of("ranking")[:, ~np.isin(range(4), present)]
+        assert (known.max(axis=1, keepdims=True) > absent).all()
+        assert (known.argmax(axis=1)[train] == np.searchsorted(present, truth[train])).all()

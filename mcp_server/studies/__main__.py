@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from pydantic import ValidationError
 
 from mcp_server import logs
 from mcp_server.errors import BackendUnavailableError
@@ -14,7 +15,7 @@ from mcp_server.execution.local import LocalExecutor
 from mcp_server.processes import thread_caps
 from mcp_server.settings import Settings
 from mcp_server.store import Store
-from mcp_server.studies.ledger import Ledger
+from mcp_server.studies.ledger import Ledger, mark_failed
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
 from mcp_server.studies.placement import capacity, runner_lock, spawn_runner, study_folder
@@ -37,13 +38,26 @@ def main() -> None:
         log.info("another runner holds the study", study=arguments.study)
         return
     with structlog.contextvars.bound_contextvars(study=arguments.study, pid=os.getpid()):
-        ledger = Ledger(Store(settings.workspace), settings, arguments.study)
+        ledger = _ledger(settings, arguments.study)
         try:
-            ran = _run(settings, ledger)
+            ran = ledger is not None and _run(settings, ledger)
         finally:
             lock.release()
-        if ran and ledger.waits():  # ordered while this runner went, and the next one found the lock taken
+        if (
+            ran and ledger is not None and ledger.waits()
+        ):  # ordered while this runner went, and the next one found the lock taken
             spawn_runner(settings.workspace, arguments.study)
+
+
+def _ledger(settings: Settings, study_id: str) -> Ledger | None:
+    """The study's ledger; a study that this version cannot read is failed, or it would be started for ever."""
+    store = Store(settings.workspace)
+    try:
+        return Ledger(store, settings, study_id)
+    except ValidationError as exc:
+        log.exception("the study cannot be read")
+        mark_failed(store, study_id, f"the study cannot be read by this version: {exc.error_count()} fields do not fit")
+        return None
 
 
 def _run(settings: Settings, ledger: Ledger) -> bool:

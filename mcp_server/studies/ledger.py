@@ -362,3 +362,13 @@ class Ledger:
             )
         )
         return cost
+
+
+def mark_failed(store: Store, study_id: str, why: str) -> None:
+    """End a study of which nothing but its row can be used."""
+    with store.write(durable=True) as connection:
+        connection.execute(
+            update(studies)
+            .where(studies.c.id == study_id)
+            .values(state="failed", stop_reason="internal_error", error=why, ended_at=time.time())
+        )

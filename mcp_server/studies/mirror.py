@@ -1,13 +1,15 @@
 """The study as Optuna's own tools see it: `optuna.db`, which follows our rows and can be made again from them."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
+
+import structlog
 
 from mcp_server.store import KernelLock
 from mcp_server.studies.space import SearchSpace
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
     from optuna.trial import TrialState as OptunaState
+
+
+BACKLOG = 10_000
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -34,38 +41,25 @@ class KnownTrial:
 class OptunaMirror:
     """Optuna's study called `name` in the SQLite file `path`, created when there is none.
 
-    Two short transactions per trial: its row is created complete with its parameters, and later gets its result. They
-    happen in a thread of their own, in order, because no trial has to wait for them; `close` waits until all are done.
+    Two short transactions per trial: its row is created complete with its parameters, and later gets its result. All
+    of it happens in a thread of its own, in order, because no trial has to wait for it. When the file cannot follow
+    (it is damaged, or somebody deleted the study in it), that is logged and the study goes on without: nothing is in
+    the file that is not in our rows, and the next runner brings it up to them.
     """
 
     def __init__(self, path: Path, name: str, definition: StudyDefinition) -> None:
-        from optuna.exceptions import DuplicatedStudyError
-        from optuna.study import StudyDirection
-
-        self._space = definition.space
-        self._storage = _storage(path)
-        direction = StudyDirection.MAXIMIZE if definition.direction == "maximize" else StudyDirection.MINIMIZE
-        try:
-            self._study_id = self._storage.create_new_study([direction], name)
-        except DuplicatedStudyError:
-            self._study_id = self._storage.get_study_id_from_name(name)
+        self._path = path
+        self._name = name
+        self._definition = definition
         self._ids: dict[int, int] = {}
+        self._lost = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="mirror")
-        self._pending: deque[Future[None]] = deque()
+        self._room = BoundedSemaphore(BACKLOG)
+        self._later(self._open)
 
     def catch_up(self, rows: Sequence[KnownTrial]) -> None:
         """Make the file say what our rows, ordered by number, say. May be cut off and repeated."""
-        found = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        for row in rows:
-            if row.number >= len(found):
-                self._create(row)
-                continue
-            known = found[row.number]
-            self._ids[row.number] = known._trial_id  # noqa: SLF001 - the storage's methods want it
-            if row.state != "running" and not known.state.is_finished():
-                for step in row.reports.keys() - known.intermediate_values.keys():
-                    self._storage.set_trial_intermediate_value(self._ids[row.number], step, row.reports[step])
-                self._finish(row.number, row.state, row.value)
+        self._later(partial(self._catch_up, rows))
 
     def opened(self, trial: KnownTrial) -> None:
         """Add a trial that is on record; adding it again changes nothing."""
@@ -80,23 +74,55 @@ class OptunaMirror:
         self._later(partial(self._finish, number, state, value))
 
     def close(self) -> None:
-        """Return when everything is written.
-
-        Raises:
-            optuna.exceptions.StorageInternalError: If something could not be; the next runner writes it.
-        """
+        """Return when everything is written."""
         self._writer.shutdown()
-        while self._pending:
-            self._pending.popleft().result()
 
     def _later(self, write: Callable[[], None]) -> None:
-        while self._pending and self._pending[0].done():
-            self._pending.popleft().result()
-        self._pending.append(self._writer.submit(write))
+        self._room.acquire()
+        self._writer.submit(self._follow, write)
+
+    def _follow(self, write: Callable[[], None]) -> None:
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            if not self._lost:
+                write()
+        except (OptunaError, SQLAlchemyError, KeyError, ValueError, OSError) as exc:
+            self._lost = True
+            log.warning(
+                "optuna.db cannot follow this study", file=str(self._path), error=f"{type(exc).__name__}: {exc}"
+            )
+        finally:
+            self._room.release()
+
+    def _open(self) -> None:
+        from optuna.exceptions import DuplicatedStudyError
+        from optuna.study import StudyDirection
+
+        self._storage = _storage(self._path)
+        direction = StudyDirection.MAXIMIZE if self._definition.direction == "maximize" else StudyDirection.MINIMIZE
+        try:
+            self._study_id = self._storage.create_new_study([direction], self._name)
+        except DuplicatedStudyError:
+            self._study_id = self._storage.get_study_id_from_name(self._name)
+
+    def _catch_up(self, rows: Sequence[KnownTrial]) -> None:
+        found = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        for row in rows:
+            if row.number >= len(found):
+                self._create(row)
+                continue
+            known = found[row.number]
+            self._ids[row.number] = known._trial_id  # noqa: SLF001 - the storage's methods want it
+            if row.state != "running" and not known.state.is_finished():
+                for step in row.reports.keys() - known.intermediate_values.keys():
+                    self._storage.set_trial_intermediate_value(self._ids[row.number], step, row.reports[step])
+                self._finish(row.number, row.state, row.value)
 
     def _create(self, trial: KnownTrial) -> None:
         if trial.number not in self._ids:
-            template = frozen_trial(self._space, trial)
+            template = frozen_trial(self._definition.space, trial)
             self._ids[trial.number] = self._storage.create_new_trial(self._study_id, template)
 
     def _finish(self, number: int, state: TrialState, value: float | None) -> None:

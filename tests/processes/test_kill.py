@@ -14,10 +14,10 @@ import optuna
 import psutil
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from mcp_server.settings import Settings
-from mcp_server.store.schema import attempts, studies
+from mcp_server.store.schema import attempts, studies, trials
 from mcp_server.studies.placement import spawn_runner
 from mcp_server.workspace import Workspace
 from tests.conftest import eventually
@@ -86,11 +86,11 @@ def finish(live: Workspace, folder: Path, n_trials: int = 6) -> None:
     assert sorted(Counter((folder / "calls.txt").read_text().split())) == sorted(map(str, range(n_trials)))
     with live.store.read() as connection:
         assert "running" not in set(connection.scalars(select(attempts.c.state)))
+    eventually(lambda: not any("mcp_server.studies" in _command(p) for p in related(live.settings.workspace)))
     known = optuna.load_study(
         study_name="study", storage=f"sqlite:///{live.settings.workspace / 'optuna.db'}"
     ).get_trials()
     assert [(t.number, t.state.name) for t in known] == [(i, "COMPLETE") for i in range(n_trials)]
-    eventually(lambda: not any("mcp_server.studies" in _command(p) for p in related(live.settings.workspace)))
 
 
 def test_a_killed_worker_costs_one_attempt_and_no_trial(live: Workspace, tmp_path: Path) -> None:
@@ -193,19 +193,40 @@ def test_the_training_process_knows_its_trial_and_its_share_of_the_cores(live: W
     assert seen == {str(i): f"{i} 1 PASSIVE study" for i in range(3)}
 
 
-def test_a_runner_with_a_bug_fails_its_study_with_the_reason_and_is_not_revived(
-    live: Workspace, tmp_path: Path
-) -> None:
-    (live.settings.workspace).mkdir(parents=True, exist_ok=True)
-    (live.settings.workspace / "optuna.db").write_text("this is not a database", encoding="utf-8")
-    live.studies.start(callable_spec(objective="noop"), "tester")
+def test_a_runner_with_a_bug_fails_its_study_with_the_reason_and_is_not_revived(settings: Settings) -> None:
+    with Workspace(settings, launch=lambda *_: None) as waiting:
+        waiting.studies.start(callable_spec(objective="noop"), "tester")
+        with waiting.store.write() as connection:  # what no runner expects: a number that is taken already
+            study_id = connection.scalars(select(studies.c.id)).one()
+            row = {"study_id": study_id, "number": 5, "state": "failed", "source": "sampler", "params": {}}
+            connection.execute(insert(trials).values(**row, optuna_number=5, started_at=1.0))
 
-    eventually(lambda: live.studies.read.status("study").state == "failed")
+    with Workspace(settings) as live:
+        assert live.studies.revive() == ["study"]
+        eventually(lambda: live.studies.read.status("study").state == "failed")
 
-    status = live.studies.read.status("study")
-    assert status.stop_reason == "internal_error"
-    assert "internal error in the runner" in (status.error or "")
-    assert live.studies.revive() == []
+        status = live.studies.read.status("study")
+        assert status.stop_reason == "internal_error"
+        assert "internal error in the runner" in (status.error or "")
+        assert live.studies.revive() == []
+
+
+def test_a_study_that_cannot_be_read_is_failed_and_not_revived(settings: Settings) -> None:
+    with Workspace(settings, launch=lambda *_: None) as waiting:
+        waiting.studies.start(callable_spec(objective="noop"), "tester")
+        with waiting.store.write() as connection:  # as another version may have written it
+            connection.execute(update(studies).values(spec={"made": "elsewhere"}))
+
+    with Workspace(settings) as live:
+        assert live.studies.revive() == ["study"]
+
+        def found() -> tuple[str, str] | None:
+            with live.store.read() as connection:
+                state, error = connection.execute(select(studies.c.state, studies.c.error)).one()
+            return (state, error) if state == "failed" else None
+
+        assert "cannot be read" in str(eventually(found))
+        assert live.studies.revive() == []
 
 
 @pytest.mark.anyio

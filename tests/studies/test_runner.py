@@ -95,6 +95,7 @@ def test_a_lost_attempt_runs_again_under_its_own_number(workspace: Workspace, tm
     params = memory.begin(0, None)
     ledger.open_attempt(Attempt(0, 0, params, "sampler", 1.0), "log")  # and here everything is killed
 
+    memory.close()
     run_inline(workspace)
 
     assert Counter((tmp_path / "calls.txt").read_text().split()) == {"0": 1, "1": 1, "2": 1, "3": 1}
@@ -114,6 +115,7 @@ def test_a_trial_that_was_asked_for_but_never_recorded_is_used_again(workspace: 
     memory.rebuild([])
     memory.begin(0, None)  # the sampler has chosen, we have no row: killed in between
 
+    memory.close()
     run_inline(workspace)
 
     assert [number for number, *_ in table(workspace)] == [0, 1, 2, 3]
@@ -131,6 +133,7 @@ def test_a_result_that_optuna_never_heard_of_is_told_to_it(workspace: Workspace)
     memory.opened(0, attempt.params)
     ledger.close_trial(attempt, Ended("j", "completed", 1.0, 1.0, TrialResult(42.0)), 1.0)  # killed before tell
 
+    memory.close()
     run_inline(workspace)
 
     assert memory_of(workspace).trials[0].value == 42.0
@@ -162,6 +165,7 @@ def test_a_trial_that_kills_its_worker_twice_is_failed_for_good(workspace: Works
         ledger.open_attempt(attempt, "log")
         ledger.lose(attempt, Ended("j", "lost", 1.0, error="killed"))
 
+    memory.close()
     run_inline(workspace)
 
     poisoned = workspace.studies.read.trials("study")[0]
@@ -371,3 +375,25 @@ def test_the_best_trial_is_the_same_for_status_final_test_and_tracking(workspace
     assert told["metrics"] == {"best_value": lowest.value}
     assert workspace.studies.read.page().studies.rows[0][-1] == lowest.value
     assert workspace.studies.read.compare("study", 1).trials.rows[0][0] == lowest.number
+
+
+def test_a_study_that_somebody_deletes_from_optunas_file_goes_on(workspace: Workspace) -> None:
+    start(workspace, n_trials=3)
+    run_inline(workspace)
+    optuna.delete_study(study_name="study", storage=f"sqlite:///{workspace.settings.workspace / 'optuna.db'}")
+
+    start(workspace, n_trials=6)
+    run_inline(workspace)
+
+    assert workspace.studies.read.status("study").n_complete == 6
+    agree(workspace)
+
+
+def test_a_damaged_file_of_optuna_harms_no_study(workspace: Workspace) -> None:
+    workspace.settings.workspace.mkdir(parents=True, exist_ok=True)
+    (workspace.settings.workspace / "optuna.db").write_text("this is not a database", encoding="utf-8")
+
+    start(workspace, n_trials=3)
+    run_inline(workspace)
+
+    assert workspace.studies.read.status("study").state == "finished"

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from mcp_server.errors import BackendUnavailableError
+from mcp_server.settings import Settings
 from mcp_server.store import schema
 from mcp_server.tracking._base import Point, RunContent
 from mcp_server.tracking.drain import MAX_FAILURES, Drain
@@ -331,3 +332,35 @@ def test_records_wait_while_the_server_is_down_and_say_why_without_credentials(s
     assert "hunter2" not in waiting.last_error
     drain_all(drain)
     assert tracking_status(store).synced
+
+
+def test_texts_that_mlflow_would_cut_say_where_the_whole_is(store, drain, client):
+    owe(store, STUDY, trial(0, state="failed", value=None, error="E" * 9_000, params={"prompt": "p" * 9_000}))
+    drain_all(drain)
+    run = only(client, "tags.trial_number = '0'")
+    texts = {run.data.tags["mcp.error"]: 8_000, run.data.params["prompt"]: 6_000}
+    for text, limit in texts.items():
+        assert len(text) == limit
+        assert text.endswith("... (9,000 characters, see config.json)")
+    config = json.loads(Path(client.download_artifacts(run.info.run_id, "config.json")).read_text())
+    assert (len(config["error"]), len(config["params"]["prompt"])) == (9_000, 9_000)
+
+
+@pytest.mark.parametrize(("state", "status"), [("finished", "FINISHED"), ("stopped", "KILLED"), ("failed", "FAILED")])
+def test_the_run_of_a_study_ends_as_the_study_did(store, drain, client, state, status):
+    owe(store, STUDY, END.model_copy(update={"state": state}))
+    drain_all(drain)
+    parent = only(client, "tags.mcp.kind = 'study'")
+    assert (parent.info.status, parent.data.tags["mcp.state"]) == (status, state)
+
+
+def test_nothing_is_given_up_while_the_whole_store_is_down(store):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        settings = Settings(workspace=store.path.parent, tracking_uri=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        drain = Drain(store, MlflowTracker(tracking_target(settings)))
+        owe(store, STUDY, trial(0))
+        for _ in range(MAX_FAILURES + 1):
+            with pytest.raises(BackendUnavailableError):
+                drain.run_batch()
+    assert tracking_status(store).pending == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mcp_server.errors import BackendUnavailableError
@@ -117,8 +117,10 @@ def _check_version(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as exc:
+    except DatabaseError as exc:
+        if type(exc) not in {DatabaseError, OperationalError}:
+            raise  # a constraint that does not hold is a bug, not a database that cannot be used
         raise BackendUnavailableError(
             f"The workspace database cannot be used: {exc.orig}.",
-            hint="Check the folder's disk space and permissions, then try again.",
+            hint="tuning-mcp doctor says what is wrong; check the folder's disk space and permissions.",
         ) from exc

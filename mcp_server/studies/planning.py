@@ -14,7 +14,7 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import plans
 from mcp_server.studies.analyst import Analyst
-from mcp_server.studies.definition import define
+from mcp_server.studies.definition import check_parallel, define
 from mcp_server.studies.placement import capacity
 from mcp_server.studies.spec import PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, Table
@@ -40,6 +40,7 @@ class Planner:
             raise InvalidRequestError(
                 "A plan needs data and target.", hint='For example data="churn.csv", target="churn".'
             )
+        check_parallel(spec.parallel, capacity(self._settings), force=True)
         study = StudySpec(study_name="plan", **_given(spec))
         data = self._analyst.prepare(study)
         definition = define(study, data)

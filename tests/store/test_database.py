@@ -21,9 +21,14 @@ def test_what_one_store_commits_another_one_reads(tmp_path: Path) -> None:
 
 def test_a_block_that_raises_commits_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(ZeroDivisionError), store.write() as connection:
-        connection.execute(insert(plans).values(**PLAN))
-        raise ZeroDivisionError
+
+    def interrupted() -> None:
+        with store.write() as connection:
+            connection.execute(insert(plans).values(**PLAN))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
 
     with store.read() as connection:
         assert connection.scalar(select(plans.c.id)) is None
@@ -46,7 +51,7 @@ def test_foreign_keys_are_enforced_and_a_broken_one_is_a_bug(tmp_path: Path) -> 
 def test_a_damaged_database_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "workspace.db").write_bytes(b"this is not a database at all" * 100)
 
-    with pytest.raises(BackendUnavailableError, match="file is not a database.*doctor"), Store(tmp_path).read():
+    with pytest.raises(BackendUnavailableError, match=r"file is not a database.*doctor"), Store(tmp_path).read():
         pass
 
 

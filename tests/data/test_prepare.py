@@ -392,3 +392,11 @@ def test_columns_that_give_the_target_away_are_sought_without_the_sealed_rows(ro
     frame.loc[positions, "twin"] = frame.loc[positions, "y"].map({"no": "p", "yes": "q"})
     save(root, frame)
     assert "twin" in " ".join(prepared(target="y", test_size=0.5).warnings)
+
+
+def test_uneven_classes_are_said_from_ten_to_one(root: Path, prepared: Prepare) -> None:
+    for rare, said in ((30, False), (20, True)):
+        save(root, table(y=["no"] * (N - rare) + ["yes"] * rare))
+        found = prepared(target="y")
+        assert ("yes (16 rows) is rare" in " ".join(found.warnings)) is said
+        assert found.imbalance == pytest.approx((N - rare) / rare, rel=0.01)

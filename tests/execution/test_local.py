@@ -123,6 +123,14 @@ def test_trials_are_lost_with_the_fork_server_and_the_next_one_runs(bench: Bench
     assert bench.run("noop").state == "completed"
 
 
+def test_the_place_of_a_segmentation_fault_is_in_the_log(bench: Bench) -> None:
+    task = bench.submit("segfault")
+    assert bench.end().state == "failed"
+    text = Path(task.log_path).read_text()
+    assert "Segmentation fault" in text
+    assert "in segfault" in text
+
+
 def test_a_process_that_keeps_forking_away_is_caught(bench: Bench) -> None:
     assert bench.run("run_away").state == "completed"
     assert psutil.Process(server_pid(bench)).children(recursive=True) == []

@@ -126,6 +126,12 @@ class ExecutorContract(ABC):
         assert result is not None
         assert result.value == 0.125  # noqa: PLR2004 - what the file says
 
+    def test_running_out_of_memory_of_a_gpu_is_told_by_its_name(self, bench: Bench) -> None:
+        name = "OutOfMemoryError"  # as torch.cuda's, which is a RuntimeError
+        code = f"class {name}(RuntimeError): pass\ndef fail(trial):\n    raise {name}('CUDA out of memory')\n"
+        (bench.folder / "objective_of_a_gpu.py").write_text(code)
+        assert bench.run("objective_of_a_gpu:fail", python_path=[str(bench.folder)]).state == "oom"
+
     def test_slots_are_never_exceeded_and_free_again_at_an_end(self, bench: Bench) -> None:
         jobs = {bench.wait_for_go()[0].job_id for _ in range(2)}
         with pytest.raises(ConflictError, match="slots are busy"):
@@ -197,9 +203,9 @@ class ProcessExecutorContract(ExecutorContract):
         assert (ended.job_id, ended.state) == (task.job_id, "lost")
 
     def test_a_trial_that_takes_too_long_ends_as_timeout(self, bench: Bench) -> None:
-        _, pid = bench.wait_for_go(timeout_s=0.3)
+        _, pid = bench.wait_for_go(timeout_s=2.0)  # it has to report before, on a busy machine too
         ended = bench.end()
-        assert (ended.state, ended.error) == ("timeout", "the trial took longer than 0.3 s")
+        assert (ended.state, ended.error) == ("timeout", "the trial took longer than 2 s")
         assert running(pid) == []
 
     @pytest.mark.parametrize(("then", "state"), [("return", "completed"), ("sleep", "timeout"), ("die", "failed")])

@@ -55,7 +55,10 @@ class Settings(BaseModel):
     @field_validator("workspace", mode="after")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+        path = path.expanduser().absolute()
+        if bad := next((c for c in "?#%" if c in str(path)), None):  # they end or change the path in a database's URL
+            raise ValueError(f"the path must not contain {bad!r}")
+        return path
 
     @field_validator("data_roots", mode="after")
     @classmethod

@@ -4,6 +4,7 @@ import pytest
 
 from mcp_server.errors import InvalidRequestError
 from mcp_server.settings import Settings
+from mcp_server.workspace import Workspace
 
 
 def test_the_command_line_beats_the_environment_which_beats_the_file(tmp_path: Path) -> None:
@@ -29,10 +30,18 @@ def test_folders_come_as_a_path_list_and_toolsets_by_commas(tmp_path: Path) -> N
     assert settings.toolsets == ("tuning", "team")
 
 
-@pytest.mark.parametrize("character", ["?", "#", "%"])
-def test_a_workspace_that_a_database_address_would_cut_is_refused(tmp_path: Path, character: str) -> None:
+def test_a_workspace_that_a_database_address_would_cut_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="must not contain"):
-        Settings.load({}, workspace=tmp_path / f"a{character}b")
+        Settings.load({}, workspace=tmp_path / "a?b")
+
+
+@pytest.mark.parametrize("name", ["a #1", "50% more", "été & co"])
+def test_an_unusual_workspace_keeps_its_databases_inside(tmp_path: Path, name: str) -> None:
+    with Workspace(Settings(workspace=tmp_path / name)) as workspace:
+        assert workspace.studies.read.page().total == 0
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "workspace.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,12 @@ def test_a_lock_has_one_holder_also_within_a_process(tmp_path: Path) -> None:
     one.release()
     assert two.is_free()
     assert two.acquire()
+
+
+def test_a_process_with_a_store_has_all_of_sqlalchemy_so_that_no_thread_meets_half_of_it() -> None:
+    # Optuna's storage imports the ORM in the mirror's thread; a query of the runner's then met half a module.
+    code = "import sys, mcp_server.store; print('sqlalchemy.orm' in sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "True", loaded.stderr

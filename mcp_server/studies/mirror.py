@@ -74,7 +74,8 @@ class OptunaMirror:
         self._later(partial(self._finish, number, state, value))
 
     def close(self) -> None:
-        """Return when everything is written."""
+        """Return when everything is written and the file is closed."""
+        self._later(self._disconnect)
         self._writer.shutdown()
 
     def _later(self, write: Callable[[], None]) -> None:
@@ -106,6 +107,11 @@ class OptunaMirror:
             self._study_id = self._storage.create_new_study([direction], self._name)
         except DuplicatedStudyError:
             self._study_id = self._storage.get_study_id_from_name(self._name)
+
+    def _disconnect(self) -> None:
+        # A connection that is closed later, by the garbage collector, would write to a file that others may have moved.
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def _catch_up(self, rows: Sequence[KnownTrial]) -> None:
         found = self._storage.get_all_trials(self._study_id, deepcopy=False)

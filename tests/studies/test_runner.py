@@ -3,6 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from sqlalchemy import select, update
 
@@ -397,3 +398,10 @@ def test_a_damaged_file_of_optuna_harms_no_study(workspace: Workspace) -> None:
     run_inline(workspace)
 
     assert workspace.studies.read.status("study").state == "finished"
+
+
+def test_a_study_that_ended_has_closed_the_file_of_optuna(workspace: Workspace) -> None:
+    workspace.studies.start(callable_spec(n_trials=2), "tester")
+    run_inline(workspace)
+
+    assert not [file.path for file in psutil.Process().open_files() if "optuna.db" in file.path]

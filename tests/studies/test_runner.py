@@ -404,4 +404,5 @@ def test_a_study_that_ended_has_closed_the_file_of_optuna(workspace: Workspace) 
     workspace.studies.start(callable_spec(n_trials=2), "tester")
     run_inline(workspace)
 
-    assert not [file.path for file in psutil.Process().open_files() if "optuna.db" in file.path]
+    mine = str(workspace.settings.workspace / "optuna.db")
+    assert not [file.path for file in psutil.Process().open_files() if file.path.startswith(mine)]

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -15,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -49,8 +50,14 @@ studies = Table(
     Column("metric", String(120), nullable=False),
     Column("n_trials", Integer, nullable=False),
     Column("timeout_s", Float),
-    Column("desired", String(8), nullable=False),  # run | pause | stop: written by servers and the CLI only
-    Column("state", String(10), nullable=False),  # written by the study's runner only, once it is queued
+    # run | pause | drain | stop: written by servers and the command line only
+    Column("desired", String(8), nullable=False),
+    Column("state", String(24), nullable=False),  # written by the study's runner only, once it is queued
+    Column("parallel", Integer),  # trials at a time, as it was last ordered
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("team", String(60)),
+    Column("tags", JSON),
+    Column("approved_by", String(200)),
     Column("stop_reason", String(40)),
     Column("error", Text),
     Column("elapsed_s", Float, nullable=False, default=0.0),
@@ -74,6 +81,8 @@ trials = Table(
     Column("metrics", JSON),
     Column("error", Text),
     Column("cause", String(40)),
+    Column("explanation", Text),  # why it was cut
+    Column("space_version", Integer, nullable=False, server_default="1"),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
     Index("ix_trials_state_value", "study_id", "state", "value"),
@@ -93,6 +102,9 @@ attempts = Table(
     Column("seconds", Float, nullable=False, default=0.0),  # monotonic
     Column("cpu_seconds", Float, nullable=False, default=0.0),
     Column("cost_usd", Float, nullable=False, default=0.0),
+    Column("devices", JSON),  # what it held besides processors: ids of GPUs
+    Column("tokens", Integer, nullable=False, server_default="0"),
+    Column("peak_memory_bytes", BigInteger),
     ForeignKeyConstraint(["study_id", "number"], ["trials.study_id", "trials.number"], ondelete="CASCADE"),
     Index("ix_attempts_state", "study_id", "state"),
 )
@@ -121,6 +133,30 @@ commands = Table(
     Column("done_at", Float),
     Column("result", JSON),
     Column("error", Text),
+)
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True),  # from 1, the space that the study began with
+    Column("space", JSON, nullable=False),
+    Column("owner", String(200), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("actor", String(200), nullable=False),  # who ordered it, or "runner"
+    Column("number", Integer),
+    Column("attempt", Integer),
+    Column("detail", JSON),
+    Index("ix_events_study", "study_id", "id"),
 )
 
 sealed_reads = Table(

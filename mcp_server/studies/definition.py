@@ -104,7 +104,18 @@ def check_parallel(parallel: int | None, cores: int, *, force: bool) -> None:
 
 def changes(spec: PlanSpec, earlier: PlanSpec, earlier_space: SearchSpace) -> list[str]:
     """How `spec` differs from the study it would resume, in the fields the caller set; limits may change."""
-    free = {"n_trials", "timeout_s", "trial_timeout_s", "parallel", "cost_budget_usd", "epochs_max", "study_name"}
+    free = {
+        "n_trials",
+        "timeout_s",
+        "trial_timeout_s",
+        "parallel",
+        "cost_budget_usd",
+        "epochs_max",
+        "study_name",
+        "limits",
+        "tags",
+        "priority",
+    }
     found = []
     for name in sorted(spec.model_fields_set - free):
         mine, theirs = getattr(spec, name), getattr(earlier, name, None)

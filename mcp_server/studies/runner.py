@@ -7,10 +7,11 @@ from dataclasses import replace
 import structlog
 
 from mcp_server.execution import Ended, Executor, Reported, TrialTask
-from mcp_server.studies.ledger import CANCELLED, Command, Ledger, Orders
+from mcp_server.studies.ledger import Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.projection import Attempt, ReportedValue
 from mcp_server.studies.stopping import Limits, Tally, Use, exhausted
+from mcp_server.studies.trial_ledger import CANCELLED
 from mcp_server.types import JsonObject, Params, StudyState
 
 TICK_S = 0.2
@@ -76,11 +77,11 @@ class Runner:
     def _resume(self) -> None:
         self._ledger.begin()
         self._wake_tracker()
-        known = self._ledger.known_trials()
+        known = self._ledger.trials.known()
         self._memory.rebuild(known)
         self._next = len(known)
-        self._tally = self._ledger.tally()
-        for attempt in self._ledger.unfinished():
+        self._tally = self._ledger.trials.tally()
+        for attempt in self._ledger.trials.unfinished():
             self._memory.begin(attempt.number, attempt.params)  # in the order of their numbers
             if attempt.deaths < DEATHS_PER_TRIAL:
                 self._due.append(attempt)
@@ -119,7 +120,7 @@ class Runner:
             return False
         self._abandon()
         if reason == "all_failed" or (reason in COMPLETE and self._tally.fruitless):
-            return self._end("failed", "all_failed", orders, error=self._ledger.last_error())
+            return self._end("failed", "all_failed", orders, error=self._ledger.trials.last_error())
         return self._end("finished" if reason in COMPLETE else "stopped", reason, orders)
 
     def _end(self, state: StudyState, reason: str | None, orders: Orders, error: str | None = None) -> bool:
@@ -134,7 +135,7 @@ class Runner:
         return Limits(orders.n_trials, self._size, orders.timeout_s, self._definition.spec.cost_budget_usd)
 
     def _use(self) -> Use:
-        now, rate = time.monotonic(), self._ledger.usd_per_second
+        now, rate = time.monotonic(), self._ledger.trials.usd_per_second
         in_flight = [(now - since) * rate for since in self._started.values()]
         return self._tally.use(started=self._next, elapsed_s=self.elapsed_s, in_flight_usd=in_flight)
 
@@ -176,7 +177,7 @@ class Runner:
     def _start(self, attempt: Attempt) -> None:
         job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"
         log_path = f"{self._logs}/{attempt.number:05d}-{attempt.attempt}.log"
-        self._ledger.open_attempt(attempt, log_path)
+        self._ledger.trials.open(attempt, log_path)
         self._memory.opened(attempt.number, attempt.params)
         self._running[job_id] = attempt
         self._started[job_id] = time.monotonic()
@@ -218,18 +219,18 @@ class Runner:
     def _on_end(self, event: Ended) -> None:
         attempt = self._running.pop(event.job_id)
         del self._started[event.job_id]
-        self._tally.add_cost(event.seconds * self._ledger.usd_per_second)
+        self._tally.add_cost(event.seconds * self._ledger.trials.usd_per_second)
         if event.state == "lost":
             attempt.deaths += 1
             if attempt.deaths < DEATHS_PER_TRIAL:
-                self._ledger.lose(attempt, event)
+                self._ledger.trials.lose(attempt, event)
                 self._due.append(attempt)
                 return
             event = replace(event, error=f"it killed its worker {DEATHS_PER_TRIAL} times: {event.error}")
         self._close(attempt, event)
 
     def _close(self, attempt: Attempt, event: Ended) -> None:
-        state, value = self._ledger.close_trial(attempt, event, self.elapsed_s)
+        state, value = self._ledger.trials.close(attempt, event, self.elapsed_s)
         self._tally.count(CANCELLED if event.state == CANCELLED else state)
         self._memory.tell(attempt.number, state, value)
 
@@ -244,7 +245,7 @@ class Runner:
 
     def _final_test(self, command: Command) -> None:
         """Score the best trial on the sealed rows; the read is counted before it happens."""
-        best = self._ledger.best()
+        best = self._ledger.trials.best()
         if best is None:
             return self._ledger.refuse_command(command, "no trial has completed yet")
         number, params = best

@@ -1,33 +1,30 @@
 """Plan, start, control and read studies: what tools, the command line and Python callers share."""
 
-import math
 import time
 import unicodedata
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import structlog
-from sqlalchemy import Connection, Row, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, exists, insert, or_, select
 
 from mcp_server.data.spec import DataSpec, PreparedData
-from mcp_server.errors import ConflictError, InvalidRequestError, StudyExistsError, StudyFinishedError
+from mcp_server.errors import ConflictError, InvalidRequestError, StudyExistsError
 from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies.analyst import Analyst
+from mcp_server.studies.control import Controller, Launch, changed_limits
 from mcp_server.studies.definition import changes, check_parallel, define, define_callable
 from mcp_server.studies.placement import capacity, runner_lock
 from mcp_server.studies.planning import Planner
-from mcp_server.studies.queries import find
 from mcp_server.studies.reading import StudyReader
 from mcp_server.studies.spec import WAIT_LIMIT_S, Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, StudyStatus
-from mcp_server.types import ENDED_STATES, JsonObject, StudyState, shown
+from mcp_server.types import StudyState, shown
 
 Progress = Callable[[float, float | None, str], None]
-Launch = Callable[[Path, str], object]
 
 POLL_S = 0.2
 PROGRESS_EVERY_S = 5.0
@@ -48,6 +45,7 @@ class Studies:
         self._settings = settings
         self._analyst = analyst
         self._planner = Planner(store, settings, analyst)
+        self._controller = Controller(store, settings, launch=launch)
         self.read = StudyReader(store, backend)
 
     def plan(self, spec: PlanSpec, owner: str) -> PlanSummary:
@@ -168,7 +166,8 @@ class Studies:
                 f"Study {row.name!r} exists ({row.state}, {row.n_trials} trials in total).",
                 hint=f"Pass n_trials > {row.n_trials} to continue it, or choose another study_name.",
             )
-        return self._extend(row, spec.n_trials, spec.timeout_s, _limits(row, spec))
+        self._controller.extend(row, spec.n_trials, spec.timeout_s, changed_limits(row, spec))
+        return self.read.status(row.name)
 
     def wait(self, name: str, wait_s: float, progress: Progress = _silent) -> None:
         """Return when nothing will happen to the study by itself, or after `wait_s` seconds."""
@@ -191,9 +190,9 @@ class Studies:
         """
         until = time.monotonic() + min(wait_s, WAIT_LIMIT_S)
         self.wait(name, wait_s, progress)
-        while self.busy(name) and time.monotonic() < until:
+        while self._controller.busy(name) and time.monotonic() < until:
             time.sleep(POLL_S)
-        if not self.busy(name) and (error := self.command_error(name)):
+        if not self._controller.busy(name) and (error := self._controller.command_error(name)):
             raise ConflictError(f"The last command of study {name!r} failed: {error}.", hint="Read its status.")
 
     def control(
@@ -206,108 +205,8 @@ class Studies:
             StudyFinishedError: If it has ended, for what only a running study can do.
             InvalidRequestError: If `n_trials` is missing or is not more than now.
         """
-        with self._store.read() as connection:
-            row = find(connection, name)
-        if action != "extend" and (n_trials, timeout_s) != (None, None):
-            raise InvalidRequestError(
-                f"n_trials and timeout_s do nothing with {action}.", hint='Use action="extend"; it also resumes.'
-            )
-        match action:
-            case "pause" | "stop":
-                self._halt(row, action)
-            case "resume":
-                self._resume(row)
-            case "extend":
-                self._extend(row, n_trials, timeout_s)
-            case "final_test":
-                self._request_final_test(row, owner)
+        self._controller.give(name, action, owner, n_trials=n_trials, timeout_s=timeout_s)
         return self.read.status(name)
-
-    def _halt(self, row: Row[Any], action: str) -> None:
-        if row.state in ENDED_STATES:
-            raise StudyFinishedError(
-                f"Study {row.name!r} has ended already ({row.state}).", hint="Nothing is running; read its status."
-            )
-        with self._store.write(durable=True) as connection:
-            connection.execute(update(studies).where(studies.c.id == row.id).values(desired=action))
-            if action == "stop":  # the end of a paused study is a runner's to write, like any other
-                rests = (studies.c.id == row.id) & (studies.c.state == "paused")
-                connection.execute(update(studies).where(rests).values(state="queued"))
-        if row.state != "paused" or action == "stop":
-            self._launch(self._settings.workspace, row.id)
-
-    def _resume(self, row: Row[Any]) -> None:
-        if row.state == "finished":
-            raise StudyFinishedError(
-                f"Study {row.name!r} has finished its {row.n_trials} trials.",
-                hint='Use action="extend" with a larger n_trials.',
-            )
-        if row.state in {"queued", "running"} and row.desired == "run":
-            raise ConflictError(f"Study {row.name!r} is {row.state} already.", hint="Read its status.")
-        if row.timeout_s is not None and row.elapsed_s >= row.timeout_s:
-            raise ConflictError(
-                f"Study {row.name!r} has used its {row.timeout_s:g} s.",
-                hint=f'Use action="extend" with a larger timeout_s, e.g. {2 * row.timeout_s:g}.',
-            )
-        self._run(row.id, {})
-
-    def _extend(
-        self, row: Row[Any], n_trials: int | None, timeout_s: float | None, limits: JsonObject | None = None
-    ) -> StudyStatus:
-        more_time = n_trials is None and timeout_s is not None and timeout_s > (row.timeout_s or math.inf)
-        if not (more_time or (n_trials is not None and n_trials > row.n_trials)):
-            raise InvalidRequestError(
-                f"extend needs n_trials above the present total of {row.n_trials}"
-                + ("." if n_trials is None else f", got {n_trials}."),
-                hint=f"n_trials is the new total, e.g. {row.n_trials * 2}.",
-            )
-        given: JsonObject = {"n_trials": n_trials, "timeout_s": timeout_s}
-        values = {name: value for name, value in given.items() if value is not None}
-        spec = {**row.spec, "spec": {**row.spec["spec"], **values, **(limits or {})}}
-        self._run(row.id, {**values, "spec": spec})
-        return self.read.status(row.name)
-
-    def _run(self, study_id: str, values: JsonObject) -> None:
-        with self._store.write(durable=True) as connection:
-            state = connection.scalar(select(studies.c.state).where(studies.c.id == study_id))
-            queued = {"state": "queued"} if state not in {"queued", "running"} else {}
-            connection.execute(
-                update(studies).where(studies.c.id == study_id).values(desired="run", **queued, **values)
-            )
-        self._launch(self._settings.workspace, study_id)
-
-    def _request_final_test(self, row: Row[Any], owner: str) -> None:
-        if row.state not in ENDED_STATES and row.state != "paused":
-            raise ConflictError(
-                f"Study {row.name!r} is {row.state}: its winner is not known yet.",
-                hint="Test it when the study has ended.",
-            )
-        if not row.dataset or not row.dataset["n_sealed"]:
-            raise InvalidRequestError(
-                f"Study {row.name!r} has no sealed test rows.", hint="Start one with test_size > 0, e.g. 0.2."
-            )
-        with self._store.write(durable=True) as connection:
-            connection.execute(
-                insert(commands).values(
-                    study_id=row.id, action="final_test", arguments={}, owner=owner, created_at=time.time()
-                )
-            )
-        self._launch(self._settings.workspace, row.id)
-
-    def command_error(self, name: str) -> str | None:
-        """Why the study's latest command failed, None when it did not."""
-        with self._store.read() as connection:
-            row = find(connection, name)
-            return connection.scalar(
-                select(commands.c.error).where(commands.c.study_id == row.id).order_by(commands.c.id.desc()).limit(1)
-            )
-
-    def busy(self, name: str) -> bool:
-        """Whether the study has a command that is not done."""
-        with self._store.read() as connection:
-            row = find(connection, name)
-            open_command = exists().where(commands.c.study_id == row.id, commands.c.done_at.is_(None))
-            return bool(connection.scalar(select(open_command)))
 
     def revive(self) -> list[str]:
         """The names of studies that were given a new runner: they had work to do and nobody did it."""
@@ -324,17 +223,6 @@ class Studies:
                 revived.append(name)
                 log.info("study revived", study=study_id, name=name)
         return revived
-
-
-def _limits(row: Row[Any], spec: StudySpec) -> JsonObject:
-    """What `spec` sets of the limits that a runner reads when it starts."""
-    names = {"trial_timeout_s", "parallel", "cost_budget_usd"} & spec.model_fields_set
-    limits = {name: value for name in sorted(names) if (value := getattr(spec, name)) != row.spec["spec"].get(name)}
-    if limits and row.state in {"queued", "running"}:
-        raise ConflictError(
-            f"{', '.join(limits)} cannot change while study {row.name!r} is {row.state}.", hint="Pause it first."
-        )
-    return limits
 
 
 def name_key(name: str) -> str:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 from pydantic.json_schema import JsonSchemaValue
 
 from mcp_server.data.spec import DataSpec
+from mcp_server.studies.limits import LIMITS_HELP, Limits, LimitsArgument
 from mcp_server.studies.pruners import Median, NoPruner, Pruner, Wilcoxon
 from mcp_server.studies.samplers import TPE, GridSearch, Random, Sampler
 from mcp_server.studies.space import SearchSpace
@@ -54,6 +55,10 @@ class Identity(_Model):
     """Which study."""
 
     study_name: Name = Field(description="Unique in the workspace.")
+    tags: dict[Name, Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=dict, max_length=20, description="Labels for cost reports and MLflow."
+    )
+    priority: int = Field(default=0, ge=-10, le=10, description="A larger one gets free slots first.")
 
 
 class SearchOptions(_Model):
@@ -87,6 +92,7 @@ class SearchOptions(_Model):
     parallel: int | None = Field(default=None, ge=1, description="Trials at a time; the number of cores when omitted.")
     timeout_s: Seconds | None = Field(default=None, description="Stop the study after this many running seconds.")
     trial_timeout_s: Seconds | None = Field(default=None, description="Kill a trial that takes longer.")
+    limits: LimitsArgument = Field(default_factory=Limits, description=LIMITS_HELP)
 
     @field_validator("model_type")
     @classmethod
@@ -112,6 +118,7 @@ class CallableStudySpec(StudySpec):
     python_path: list[str] = Field(default_factory=list, max_length=20)
     payload: dict[str, str | bool | int | float | None] = Field(default_factory=dict)
     preload: list[str] = Field(default_factory=list, max_length=20)
+    gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs of each trial; a fraction shares one.")
 
 
 class StudyDefinition(_Model):

@@ -31,7 +31,7 @@ def killed_runner(workspace: Workspace, in_flight: int) -> Ledger:
     ledger = Ledger(workspace.store, workspace.settings, study_id(workspace))
     ledger.begin()
     for number in range(in_flight):
-        ledger.open_attempt(Attempt(number, 0, {"x": float(number), "k": "a"}, "sampler", 1.0), "log")
+        ledger.trials.open(Attempt(number, 0, {"x": float(number), "k": "a"}, "sampler", 1.0), "log")
     return ledger
 
 
@@ -151,8 +151,8 @@ def test_a_poisoned_trial_after_a_lost_one_is_told_apart(workspace: Workspace) -
     for attempt in (0, 1):
         poisoned = Attempt(1, attempt, {"x": 1.0, "k": "a"}, "sampler", 1.0)
         if attempt:
-            ledger.open_attempt(poisoned, "log")
-        ledger.lose(poisoned, Ended("j", "lost", 2.0, error="killed"))
+            ledger.trials.open(poisoned, "log")
+        ledger.trials.lose(poisoned, Ended("j", "lost", 2.0, error="killed"))
     run_inline(workspace)
 
     assert [t.state for t in workspace.studies.read.trials("study")] == ["complete", "failed", "complete"]

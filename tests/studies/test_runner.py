@@ -94,7 +94,7 @@ def test_a_lost_attempt_runs_again_under_its_own_number(workspace: Workspace, tm
     ledger.begin()
     memory.rebuild([])
     params = memory.begin(0, None)
-    ledger.open_attempt(Attempt(0, 0, params, "sampler", 1.0), "log")  # and here everything is killed
+    ledger.trials.open(Attempt(0, 0, params, "sampler", 1.0), "log")  # and here everything is killed
 
     memory.close()
     run_inline(workspace)
@@ -130,9 +130,9 @@ def test_a_result_that_optuna_never_heard_of_is_told_to_it(workspace: Workspace)
     ledger.begin()
     memory.rebuild([])
     attempt = Attempt(0, 0, memory.begin(0, None), "sampler", 1.0)
-    ledger.open_attempt(attempt, "log")
+    ledger.trials.open(attempt, "log")
     memory.opened(0, attempt.params)
-    ledger.close_trial(attempt, Ended("j", "completed", 1.0, 1.0, TrialResult(42.0)), 1.0)  # killed before tell
+    ledger.trials.close(attempt, Ended("j", "completed", 1.0, 1.0, TrialResult(42.0)), 1.0)  # killed before tell
 
     memory.close()
     run_inline(workspace)
@@ -163,8 +163,8 @@ def test_a_trial_that_kills_its_worker_twice_is_failed_for_good(workspace: Works
     params = memory.begin(0, None)
     for number in range(2):
         attempt = Attempt(0, number, params, "sampler", 1.0)
-        ledger.open_attempt(attempt, "log")
-        ledger.lose(attempt, Ended("j", "lost", 1.0, error="killed"))
+        ledger.trials.open(attempt, "log")
+        ledger.trials.lose(attempt, Ended("j", "lost", 1.0, error="killed"))
 
     memory.close()
     run_inline(workspace)

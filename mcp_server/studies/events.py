@@ -1,0 +1,45 @@
+"""The event log of a study: what was ordered and what happened, in order, for people and for tests."""
+
+import time
+from typing import Literal
+
+from sqlalchemy import Connection, insert
+
+from mcp_server.store.schema import events
+from mcp_server.types import JsonObject
+
+RUNNER = "runner"
+
+EventKind = Literal[
+    "created",
+    "approval_asked",
+    "approved",
+    "ordered",  # detail: what
+    "started",  # a runner took the study
+    "trial_started",
+    "trial_ended",  # detail: state and cause
+    "attempt_lost",
+    "limit_reached",
+    "waiting",  # detail: why nothing runs: no slot, a full disk
+    "resumed",
+    "ended",  # detail: state and reason
+    "repaired",
+]
+
+
+def record(
+    connection: Connection,
+    study_id: str,
+    kind: EventKind,
+    actor: str = RUNNER,
+    *,
+    number: int | None = None,
+    attempt: int | None = None,
+    detail: JsonObject | None = None,
+) -> None:
+    """Add an event as part of the caller's transaction."""
+    connection.execute(
+        insert(events).values(
+            study_id=study_id, at=time.time(), kind=kind, actor=actor, number=number, attempt=attempt, detail=detail
+        )
+    )

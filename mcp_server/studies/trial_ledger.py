@@ -1,0 +1,206 @@
+"""The trials and attempts of one study, as its runner writes them. Each method is one transaction."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from statistics import fmean
+
+from sqlalchemy import Connection, case, func, insert, select, update
+
+from mcp_server.execution import Ended
+from mcp_server.store import Store
+from mcp_server.store.schema import attempts, reports, studies, trials
+from mcp_server.studies.mirror import KnownTrial
+from mcp_server.studies.projection import Attempt, Projection
+from mcp_server.studies.queries import best_first
+from mcp_server.studies.spec import StudyDefinition
+from mcp_server.studies.stopping import Tally
+from mcp_server.tracking.outbox import enqueue
+from mcp_server.types import JsonObject, Params, TrialState
+
+CANCELLED = "cancelled"
+RUNNER_DIED = "the study's runner was killed"
+
+_TRIAL_STATE: Mapping[str, TrialState] = {"completed": "complete", "pruned": "pruned"}
+
+
+class TrialLedger:
+    """The rows of one study's trials."""
+
+    def __init__(self, store: Store, study_id: str, definition: StudyDefinition, projection: Projection) -> None:
+        self._store = store
+        self._study_id = study_id
+        self._definition = definition
+        self._projection = projection
+        self.usd_per_second = 0.0
+
+    def known(self) -> list[KnownTrial]:
+        """All trials, by number, as the sampler's memory must have them."""
+        seen: dict[int, dict[int, float]] = {}
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(trials).where(trials.c.study_id == self._study_id).order_by(trials.c.number)
+            ).all()
+            for report in connection.execute(select(reports).where(reports.c.study_id == self._study_id)):
+                seen.setdefault(report.number, {})[report.step] = report.value
+        return [KnownTrial(r.number, r.state, r.params, r.value, self._compared(seen.get(r.number, {}))) for r in rows]
+
+    def unfinished(self) -> list[Attempt]:
+        """Trials whose last attempt was lost: each is due again under its own number."""
+        last = (
+            select(
+                attempts.c.number,
+                func.max(attempts.c.attempt).label("attempt"),
+                func.sum(case((attempts.c.error != RUNNER_DIED, 1), else_=0)).label("deaths"),
+            )
+            .where(attempts.c.study_id == self._study_id)
+            .group_by(attempts.c.number)
+            .subquery()
+        )
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(trials, last.c.attempt, last.c.deaths)
+                .join(last, last.c.number == trials.c.number)
+                .where(trials.c.study_id == self._study_id, trials.c.state == "running")
+                .order_by(trials.c.number)
+            ).all()
+        return [Attempt(r.number, r.attempt, r.params, r.source, r.started_at, r.deaths) for r in rows]
+
+    def open(self, attempt: Attempt, log_path: str) -> None:
+        """Record that an attempt starts now; its first attempt creates the trial."""
+        with self._store.write() as connection:
+            if attempt.attempt == 0:
+                connection.execute(
+                    insert(trials).values(
+                        study_id=self._study_id,
+                        number=attempt.number,
+                        state="running",
+                        source=attempt.source,
+                        params=attempt.params,
+                        optuna_number=attempt.number,
+                        started_at=attempt.started_at,
+                    )
+                )
+            connection.execute(
+                insert(attempts).values(
+                    study_id=self._study_id,
+                    number=attempt.number,
+                    attempt=attempt.attempt,
+                    state="running",
+                    log_path=log_path,
+                    started_at=attempt.started_at,
+                )
+            )
+
+    def lose(self, attempt: Attempt, ended: Ended) -> None:
+        """Record that an attempt was lost; the trial stays open."""
+        with self._store.write(durable=True) as connection:
+            self._end_attempt(connection, attempt, ended, time.time())
+
+    def close(self, attempt: Attempt, ended: Ended, elapsed_s: float) -> tuple[TrialState, float | None]:
+        """The trial's final state and value, committed to disk together with what tracking has to learn.
+
+        This is the commit point of a trial: everything else follows it and can be repeated.
+        """
+        now = time.time()
+        state = _TRIAL_STATE.get(ended.state, "failed")
+        result = ended.result if state == "complete" else None
+        value = result.value if result else None
+        error = ended.error if state == "failed" else None
+        with self._store.write(durable=True) as connection:
+            cost = self._end_attempt(connection, attempt, ended, now)
+            if attempt.reports:
+                connection.execute(insert(reports), self._report_rows(attempt))
+            connection.execute(
+                update(trials)
+                .where(trials.c.study_id == self._study_id, trials.c.number == attempt.number)
+                .values(
+                    state=state,
+                    value=value,
+                    std=result.std if result else None,
+                    folds=(result.folds if result else [r.value for r in attempt.reports]) or None,
+                    metrics=result.metrics if result else None,
+                    error=error,
+                    cause=ended.state if state == "failed" else None,
+                    ended_at=now,
+                )
+            )
+            set_elapsed(connection, self._study_id, elapsed_s)
+            best = self.best_value(connection)
+            enqueue(connection, self._projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))
+        return state, value
+
+    def tally(self) -> Tally:
+        """Counts and costs so far."""
+        with self._store.read() as connection:
+            ended = case((trials.c.cause == CANCELLED, CANCELLED), else_=trials.c.state).label("ended")
+            rows = connection.execute(
+                select(ended, func.count()).where(trials.c.study_id == self._study_id).group_by(ended)
+            ).all()
+            costs = connection.scalars(
+                select(attempts.c.cost_usd)
+                .where(attempts.c.study_id == self._study_id, attempts.c.state != "running")
+                .order_by(attempts.c.cost_usd)
+            ).all()
+        return Tally(Counter({state: count for state, count in rows}), list(costs))  # noqa: C416 - rows are no pairs
+
+    def last_error(self) -> str | None:
+        """Why the latest failed trial failed."""
+        with self._store.read() as connection:
+            return connection.scalar(
+                select(trials.c.error)
+                .where(trials.c.study_id == self._study_id, trials.c.state == "failed")
+                .order_by(trials.c.ended_at.desc())
+                .limit(1)
+            )
+
+    def best(self) -> tuple[int, Params] | None:
+        """Number and parameters of the best complete trial."""
+        with self._store.read() as connection:
+            row = connection.execute(best_first(self._study_id, self._definition.direction).limit(1)).one_or_none()
+        return (row.number, row.params) if row else None
+
+    def best_value(self, connection: Connection) -> float | None:
+        extreme = func.max if self._definition.direction == "maximize" else func.min
+        return connection.scalar(
+            select(extreme(trials.c.value)).where(trials.c.study_id == self._study_id, trials.c.state == "complete")
+        )
+
+    def _compared(self, reported: dict[int, float]) -> dict[int, float]:
+        """What the pruner compared when these values came in: of folds, perhaps their mean so far."""
+        if not self._definition.table:
+            return reported
+        ordered = [reported[step] for step in sorted(reported)]
+        seen = self._definition.spec.pruner.seen
+        return {step: seen(reported[step], fmean(ordered[: i + 1])) for i, step in enumerate(sorted(reported))}
+
+    def _report_rows(self, attempt: Attempt) -> list[JsonObject]:
+        key: JsonObject = {"study_id": self._study_id, "number": attempt.number, "attempt": attempt.attempt}
+        steps = {report.step: report for report in attempt.reports}  # the last report of a step counts
+        return [{**key, **report._asdict()} for report in steps.values()]
+
+    def _end_attempt(self, connection: Connection, attempt: Attempt, ended: Ended, now: float) -> float:
+        cost = ended.seconds * self.usd_per_second
+        connection.execute(
+            update(attempts)
+            .where(
+                attempts.c.study_id == self._study_id,
+                attempts.c.number == attempt.number,
+                attempts.c.attempt == attempt.attempt,
+                attempts.c.state == "running",  # what a lost attempt took stays on record
+            )
+            .values(
+                state=ended.state,
+                error=ended.error,
+                ended_at=now,
+                seconds=ended.seconds,
+                cpu_seconds=ended.cpu_seconds,
+                cost_usd=cost,
+            )
+        )
+        return cost
+
+
+def set_elapsed(connection: Connection, study_id: str, elapsed_s: float) -> None:
+    """Record the running seconds of a study."""
+    connection.execute(update(studies).where(studies.c.id == study_id).values(elapsed_s=elapsed_s))

@@ -55,10 +55,6 @@ class Identity(_Model):
     """Which study."""
 
     study_name: Name = Field(description="Unique in the workspace.")
-    tags: dict[Name, Annotated[str, Field(max_length=200)]] = Field(
-        default_factory=dict, max_length=20, description="Labels for cost reports and MLflow."
-    )
-    priority: int = Field(default=0, ge=-10, le=10, description="A larger one gets free slots first.")
 
 
 class SearchOptions(_Model):
@@ -108,6 +104,11 @@ class PlanSpec(DataSpec, SearchOptions):
 
 class StudySpec(PlanSpec, Identity):
     """A hyperparameter study of one table."""
+
+    tags: dict[Name, Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=dict, max_length=20, description="Labels for cost reports and MLflow."
+    )
+    priority: int = Field(default=0, ge=-10, le=10, description="A larger one gets free slots first.")
 
 
 class CallableStudySpec(StudySpec):

@@ -368,7 +368,7 @@ def test_the_best_trial_is_the_same_for_status_final_test_and_tracking(workspace
     run_inline(workspace)
 
     lowest = min(workspace.studies.read.trials("study"), key=lambda trial: trial.value or 0.0)
-    best = Ledger(workspace.store, workspace.settings, study_id(workspace)).best()
+    best = Ledger(workspace.store, workspace.settings, study_id(workspace)).trials.best()
     with workspace.store.read() as connection:
         told = connection.scalars(select(outbox.c.payload).where(outbox.c.kind == "study_end")).one()
     assert workspace.studies.read.status("study").best_trial == lowest.number

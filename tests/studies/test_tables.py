@@ -289,7 +289,7 @@ def test_a_new_runner_gives_the_pruner_the_means_of_folds_that_it_compared_befor
     with tables.store.read() as connection:
         study_id = connection.scalars(select(studies.c.id).where(studies.c.name == "means")).one()
 
-    known = Ledger(tables.store, tables.settings, study_id).known_trials()[0]
+    known = Ledger(tables.store, tables.settings, study_id).trials.known()[0]
 
     folds = tables.studies.read.trials("means")[0].folds or []
     assert len(folds) == 5

@@ -14,6 +14,7 @@ from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies.queries import find
 from mcp_server.studies.spec import Action, StudySpec
+from mcp_server.studies.states import requeue
 from mcp_server.types import ENDED_STATES, JsonObject
 
 Launch = Callable[[Path, str], object]
@@ -61,8 +62,9 @@ class Controller:
         with self._store.write(durable=True) as connection:
             connection.execute(update(studies).where(studies.c.id == row.id).values(desired=action))
             if action == "stop":  # the end of a paused study is a runner's to write, like any other
-                rests = (studies.c.id == row.id) & (studies.c.state == "paused")
-                connection.execute(update(studies).where(rests).values(state="queued"))
+                state = connection.scalar(select(studies.c.state).where(studies.c.id == row.id))
+                if state in {"paused", "waiting_for_approval"}:
+                    requeue(connection, row.id)
         if row.state != "paused" or action == "stop":
             self._launch(self._settings.workspace, row.id)
 
@@ -104,10 +106,9 @@ class Controller:
     def _run(self, study_id: str, values: JsonObject) -> None:
         with self._store.write(durable=True) as connection:
             state = connection.scalar(select(studies.c.state).where(studies.c.id == study_id))
-            queued = {"state": "queued"} if state not in {"queued", "running"} else {}
-            connection.execute(
-                update(studies).where(studies.c.id == study_id).values(desired="run", **queued, **values)
-            )
+            connection.execute(update(studies).where(studies.c.id == study_id).values(desired="run", **values))
+            if state not in {"queued", "running"}:
+                requeue(connection, study_id)
         self._launch(self._settings.workspace, study_id)
 
     def _request_final_test(self, row: Row[Any], owner: str) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from mcp_server.store.schema import attempts, sealed_reads, trials
+from mcp_server.studies import events
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
 from mcp_server.studies.queries import best_first
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.summary import BaselineComparison, FinalTest, StudyStatus
 from mcp_server.tracking import outbox
 from mcp_server.types import Scalar
+
+EVENTS_SHOWN = 10
 
 _NEXT = {
     "queued": "Ask again with wait_s=30.",
@@ -60,6 +63,7 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         warnings=definition.warnings or None,
         next_step=_NEXT.get(row.stop_reason or row.state) or _NEXT[row.state],
         config=definition.spec.model_dump(mode="json", exclude_none=True) if full else None,
+        events=events.latest(connection, row.id, EVENTS_SHOWN)[0] if full else None,
     )
 
 

@@ -3,9 +3,10 @@
 import time
 from typing import Literal
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from mcp_server.store.schema import events
+from mcp_server.studies.summary import StudyEvent
 from mcp_server.types import JsonObject
 
 RUNNER = "runner"
@@ -43,3 +44,18 @@ def record(
             study_id=study_id, at=time.time(), kind=kind, actor=actor, number=number, attempt=attempt, detail=detail
         )
     )
+
+
+def latest(
+    connection: Connection, study_id: str, limit: int, before: int | None = None
+) -> tuple[list[StudyEvent], int | None]:
+    """The newest events of a study, newest first, of those `before` an id; and the id to go on from, if more come."""
+    older = events.c.study_id == study_id
+    if before is not None:
+        older &= events.c.id < before
+    rows = connection.execute(select(events).where(older).order_by(events.c.id.desc()).limit(limit + 1)).all()
+    found = [
+        StudyEvent(at=r.at, kind=r.kind, actor=r.actor, trial=r.number, attempt=r.attempt, detail=r.detail)
+        for r in rows[:limit]
+    ]
+    return found, rows[limit - 1].id if len(rows) > limit else None

@@ -4,17 +4,21 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from mcp_server.execution import Ended
 from mcp_server.settings import Settings
 from mcp_server.store import Store
-from mcp_server.store.schema import attempts, commands, outbox, sealed_reads, studies
+from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
+from mcp_server.studies import events
 from mcp_server.studies.projection import Projection
 from mcp_server.studies.spec import StudyDefinition
-from mcp_server.studies.trial_ledger import RUNNER_DIED, TrialLedger, set_elapsed
+from mcp_server.studies.states import move_study
+from mcp_server.studies.trial_ledger import TrialLedger, set_elapsed
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, StudyState
+
+FINAL_TEST = "final_test"
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,10 @@ class Orders:
     state: str
     n_trials: int
     timeout_s: float | None
+    parallel: int | None
+    priority: int
+    space_version: int  # of the space that trials are asked for from now on
+    commands: int  # requests that wait for the runner
 
 
 @dataclass(frozen=True)
@@ -56,29 +64,17 @@ class Ledger:
 
     def waits(self) -> bool:
         """Whether the study has something to do that nobody has begun."""
-        return self.orders().state == "queued" or bool(self.pending_commands())
+        return self.orders().state == "queued" or bool(self.pending_commands(FINAL_TEST))
 
     def begin(self) -> None:
         """Mark the study as running and its unfinished attempts as lost; tracking learns of the study."""
         now = time.time()
         with self._store.write(durable=True) as connection:
-            connection.execute(
-                update(attempts)
-                .where(attempts.c.study_id == self.study_id, attempts.c.state == "running")
-                .values(state="lost", ended_at=now, error=RUNNER_DIED)
-            )
+            self.trials.lose_running(connection, now)
             row = connection.execute(select(studies).where(studies.c.id == self.study_id)).one()
-            connection.execute(
-                update(studies)
-                .where(studies.c.id == self.study_id)
-                .values(
-                    state="running",
-                    started_at=row.started_at or now,
-                    ended_at=None,
-                    stop_reason=None,
-                    error=None,
-                )
-            )
+            fresh = {"started_at": row.started_at or now, "ended_at": None, "stop_reason": None, "error": None}
+            move_study(connection, self.study_id, "running", **fresh)
+            events.record(connection, self.study_id, "started", detail={"after": row.state})
             enqueue(connection, self.projection.study(row.started_at or now, row.dataset))
 
     def end(
@@ -99,23 +95,27 @@ class Ledger:
             if ordered is not None and self._orders(connection) != ordered:
                 return False
             ended_at = None if state == "paused" else now
-            connection.execute(
-                update(studies)
-                .where(studies.c.id == self.study_id)
-                .values(state=state, stop_reason=reason, ended_at=ended_at, error=error)
-            )
-            set_elapsed(connection, self.study_id, elapsed_s)
+            values = {"stop_reason": reason, "ended_at": ended_at, "error": error, "elapsed_s": elapsed_s}
+            move_study(connection, self.study_id, state, **values)
+            events.record(connection, self.study_id, "ended", detail={"state": state, "reason": reason})
+            _close_commands(connection, self.study_id, "stop_trial")
             if state != "paused":
                 best = self.trials.best_value(connection)
                 enqueue(connection, self.projection.end(state, reason, now, best, self._sequence(connection)))
         return True
 
     def fail(self, why: str) -> None:
-        """Record that the study cannot go on, and that nothing of it runs any more."""
-        elapsed_s = self.elapsed_s()
+        """Record that the study cannot go on, and that nothing of it runs any more.
+
+        A study that had come to rest before its runner failed stays as it is; only what was asked of it fails.
+        """
+        elapsed_s, state = self.elapsed_s(), self.orders().state
         for attempt in self.trials.unfinished():
             self.trials.close(attempt, Ended("", "cancelled", 0.0, error=why), elapsed_s)
-        self.end("failed", "internal_error", elapsed_s, why)
+        with self._store.write(durable=True) as connection:
+            _close_commands(connection, self.study_id, FINAL_TEST, why)
+        if state in {"queued", "running"}:
+            self.end("failed", "internal_error", elapsed_s, why)
 
     def tick(self, elapsed_s: float) -> None:
         """Record the running time so far, for the case that nothing else is written for a while."""
@@ -127,22 +127,23 @@ class Ledger:
         with self._store.read() as connection:
             return float(connection.scalar(select(studies.c.elapsed_s).where(studies.c.id == self.study_id)) or 0.0)
 
-    def pending_commands(self) -> list[Command]:
-        """Requests nobody has carried out yet, oldest first."""
+    def limit_reached(self, reason: str) -> None:
+        """Record that no further trial may start, and why; what runs may go on for a while."""
+        with self._store.write() as connection:
+            events.record(connection, self.study_id, "limit_reached", detail={"reason": reason})
+
+    def pending_commands(self, *actions: str) -> list[Command]:
+        """Requests of these kinds that nobody has carried out yet, oldest first."""
         with self._store.read() as connection:
             rows = connection.execute(
-                select(commands)
-                .where(commands.c.study_id == self.study_id, commands.c.done_at.is_(None))
-                .order_by(commands.c.id)
+                select(commands).where(_open(self.study_id), commands.c.action.in_(actions)).order_by(commands.c.id)
             ).all()
         return [Command(row.id, row.action, row.arguments) for row in rows]
 
     def refuse_command(self, command: Command, why: str) -> None:
         """Record that a command cannot be carried out."""
         with self._store.write() as connection:
-            connection.execute(
-                update(commands).where(commands.c.id == command.id).values(done_at=time.time(), error=why)
-            )
+            close_command(connection, command.id, error=why)
 
     def count_sealed_read(self, number: int) -> int:
         """The id of a new entry: trial `number` is about to be scored on the sealed rows."""
@@ -159,11 +160,7 @@ class Ledger:
         """Record the outcome of a final test."""
         result = ended.result
         with self._store.write(durable=True) as connection:
-            connection.execute(
-                update(commands)
-                .where(commands.c.id == command.id)
-                .values(done_at=time.time(), error=None if result else ended.error or ended.state)
-            )
+            close_command(connection, command.id, error=None if result else ended.error or ended.state)
             if result:
                 low, high = result.metrics.get("low"), result.metrics.get("high")
                 connection.execute(
@@ -173,8 +170,11 @@ class Ledger:
                 )
 
     def _orders(self, connection: Connection) -> Orders:
-        wanted = (studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s)
-        return Orders(*connection.execute(select(*wanted).where(studies.c.id == self.study_id)).one())
+        version = select(func.max(spaces.c.version)).where(spaces.c.study_id == self.study_id).scalar_subquery()
+        waiting = select(func.count()).select_from(commands).where(_open(self.study_id)).scalar_subquery()
+        own = (studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s)
+        more = (studies.c.parallel, studies.c.priority, func.coalesce(version, 1), waiting)
+        return Orders(*connection.execute(select(*own, *more).where(studies.c.id == self.study_id)).one())
 
     def _sequence(self, connection: Connection) -> int:
         """How often the study has ended before: a study that goes on ends again."""
@@ -185,8 +185,22 @@ class Ledger:
 def mark_failed(store: Store, study_id: str, why: str) -> None:
     """End a study of which nothing but its row can be used."""
     with store.write(durable=True) as connection:
-        connection.execute(
-            update(studies)
-            .where(studies.c.id == study_id)
-            .values(state="failed", stop_reason="internal_error", error=why, ended_at=time.time())
-        )
+        _close_commands(connection, study_id, FINAL_TEST, why)
+        if connection.scalar(select(studies.c.state).where(studies.c.id == study_id)) in {"queued", "running"}:
+            values = {"stop_reason": "internal_error", "error": why, "ended_at": time.time()}
+            move_study(connection, study_id, "failed", **values)
+            events.record(connection, study_id, "ended", detail={"state": "failed", "reason": "internal_error"})
+
+
+def close_command(connection: Connection, command_id: int, *, error: str | None = None) -> None:
+    """Record that a command is carried out, or why it cannot be."""
+    connection.execute(update(commands).where(commands.c.id == command_id).values(done_at=time.time(), error=error))
+
+
+def _close_commands(connection: Connection, study_id: str, action: str, error: str | None = None) -> None:
+    mine = _open(study_id) & (commands.c.action == action)
+    connection.execute(update(commands).where(mine).values(done_at=time.time(), error=error))
+
+
+def _open(study_id: str) -> ColumnElement[bool]:
+    return (commands.c.study_id == study_id) & commands.c.done_at.is_(None)

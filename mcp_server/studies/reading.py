@@ -9,11 +9,13 @@ from sqlalchemy import case, func, select
 from mcp_server.errors import ConflictError, InvalidRequestError
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, studies, trials
+from mcp_server.studies import events
 from mcp_server.studies.digest import against_baseline, best_of, counts_of, final_test_of, noisy, short, status_of
 from mcp_server.studies.queries import best_first, find
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.summary import (
     BestParams,
+    EventList,
     JobSummary,
     StudyList,
     StudyStatus,
@@ -183,6 +185,19 @@ class StudyReader:
             )
             for r in rows
         ]
+
+    def events(self, name: str, limit: int = 50, cursor: str | None = None) -> EventList:
+        """What was ordered of a study and what happened to it, newest first.
+
+        Raises:
+            StudyNotFoundError: If there is no such study.
+            InvalidRequestError: If the cursor is none of ours.
+        """
+        before = decode_cursor(cursor) if cursor is not None else None
+        with self._store.read() as connection:
+            row = find(connection, name)
+            found, older = events.latest(connection, row.id, limit, before)
+        return EventList(study_name=row.name, events=found, next_cursor=None if older is None else encode_cursor(older))
 
     def ended(self, name: str) -> bool:
         """Whether nothing will happen to the study by itself."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 import structlog
 
 from mcp_server.execution import Ended, Executor, Reported, TrialTask
-from mcp_server.studies.ledger import Command, Ledger, Orders
+from mcp_server.studies.ledger import FINAL_TEST, Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.projection import Attempt, ReportedValue
-from mcp_server.studies.stopping import Limits, Tally, Use, exhausted
+from mcp_server.studies.stopping import Limits, StopReason, Tally, Use, exhausted
 from mcp_server.studies.trial_ledger import CANCELLED
 from mcp_server.types import JsonObject, Params, StudyState
 
@@ -20,7 +20,7 @@ SAVE_ELAPSED_S = 5.0
 DEATHS_PER_TRIAL = 2
 COMPLETE = frozenset({"trials", "grid_exhausted"})
 NOT_AGAIN = "its worker was lost, and the study ended before it could run again"
-FINAL_TEST = "mcp_server.training.evaluate:final_test"
+FINAL_TEST_OBJECTIVE = "mcp_server.training.evaluate:final_test"
 
 log = structlog.get_logger()
 
@@ -53,6 +53,7 @@ class Runner:
         self._due: list[Attempt] = []
         self._next = 0
         self._known_orders = ledger.orders()
+        self._reason: StopReason | None = None
         self._look_again = 0.0
         self._since = time.monotonic()
         self._before = ledger.elapsed_s()
@@ -71,7 +72,7 @@ class Runner:
             if orders.state == "queued":  # somebody asked for it again: what failed before may work now
                 self._tally.forgive()
             self._trials()
-        for command in self._ledger.pending_commands():
+        for command in self._ledger.pending_commands(FINAL_TEST):
             self._final_test(command)
 
     def _resume(self) -> None:
@@ -91,7 +92,7 @@ class Runner:
     def _trials(self) -> None:
         while True:
             orders = self._orders()
-            reason = exhausted(self._limits(orders), self._use())
+            reason = self._reached(exhausted(self._limits(orders), self._use()))
             if orders.desired == "stop" or reason == "timeout":
                 self._abandon()
             elif reason is None and orders.desired == "run":
@@ -102,6 +103,13 @@ class Runner:
                 self._handle_events()
             elif self._conclude(orders, reason):
                 return
+
+    def _reached(self, reason: StopReason | None) -> StopReason | None:
+        """`reason`, put on record when it is a new one."""
+        if reason is not None and reason != self._reason:
+            self._ledger.limit_reached(reason)
+        self._reason = reason
+        return reason
 
     def _orders(self) -> Orders:
         """The orders as of a moment ago: many short trials must not each wait for a look at them."""
@@ -253,7 +261,7 @@ class Runner:
         self._executor.submit(
             TrialTask(
                 job_id=f"{self._ledger.study_id}/final/{command.id}",
-                objective=FINAL_TEST,
+                objective=FINAL_TEST_OBJECTIVE,
                 number=number,
                 params={**params},
                 payload=self._payload(),

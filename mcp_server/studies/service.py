@@ -14,6 +14,7 @@ from mcp_server.errors import ConflictError, InvalidRequestError, StudyExistsErr
 from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
+from mcp_server.studies import events
 from mcp_server.studies.analyst import Analyst
 from mcp_server.studies.control import Controller, Launch, changed_limits
 from mcp_server.studies.definition import changes, check_parallel, define, define_callable
@@ -117,6 +118,8 @@ class Studies:
             "timeout_s": spec.timeout_s,
             "desired": "run",
             "state": "queued",
+            "parallel": spec.parallel,
+            "priority": spec.priority,
             "elapsed_s": 0.0,
             "created_at": time.time(),
         }
@@ -127,6 +130,7 @@ class Studies:
                 raise StudyExistsError(f"Study {spec.study_name!r} was created a moment ago.", hint="Ask its status.")
             if repeated is None:
                 connection.execute(insert(studies).values(row))
+                events.record(connection, study_id, "created", owner, detail={"n_trials": spec.n_trials})
         if repeated is None:
             self._launch(self._settings.workspace, study_id)
             log.info("study created", study=study_id, name=spec.study_name, owner=owner)

@@ -31,6 +31,17 @@ class BaselineComparison(_Model):
     verdict: str
 
 
+class StudyEvent(_Model):
+    """Something that was ordered or that happened."""
+
+    at: float = Field(description="Unix seconds.")
+    kind: str
+    actor: str = Field(description="Who ordered it, or runner.")
+    trial: int | None = None
+    attempt: int | None = None
+    detail: JsonObject | None = None
+
+
 class StudyStatus(_Model):
     """Where a study stands, in a few hundred tokens."""
 
@@ -62,6 +73,15 @@ class StudyStatus(_Model):
     warnings: list[str] | None = None
     next_step: str | None = None
     config: JsonObject | None = None
+    events: list[StudyEvent] | None = Field(default=None, description="The latest, newest first.")
+
+
+class EventList(_Model):
+    """The events of a study, newest first."""
+
+    study_name: str
+    events: list[StudyEvent]
+    next_cursor: str | None = None
 
 
 class Table(_Model):

@@ -10,10 +10,12 @@ from sqlalchemy import Connection, case, func, insert, select, update
 from mcp_server.execution import Ended
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, reports, studies, trials
+from mcp_server.studies import events
 from mcp_server.studies.mirror import KnownTrial
 from mcp_server.studies.projection import Attempt, Projection
 from mcp_server.studies.queries import best_first
 from mcp_server.studies.spec import StudyDefinition
+from mcp_server.studies.states import end_attempt, end_trial
 from mcp_server.studies.stopping import Tally
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, Params, TrialState
@@ -91,11 +93,23 @@ class TrialLedger:
                     started_at=attempt.started_at,
                 )
             )
+            self._record(connection, "trial_started", attempt, {"source": attempt.source})
+
+    def lose_running(self, connection: Connection, now: float) -> None:
+        """Record, as part of the caller's transaction, that no attempt outlived the study's runner."""
+        running = select(attempts).where(attempts.c.study_id == self._study_id, attempts.c.state == "running")
+        for row in connection.execute(running).all():
+            end_attempt(connection, self._study_id, row.number, row.attempt, "lost", ended_at=now, error=RUNNER_DIED)
+            detail: JsonObject = {"error": RUNNER_DIED}
+            events.record(
+                connection, self._study_id, "attempt_lost", number=row.number, attempt=row.attempt, detail=detail
+            )
 
     def lose(self, attempt: Attempt, ended: Ended) -> None:
         """Record that an attempt was lost; the trial stays open."""
         with self._store.write(durable=True) as connection:
             self._end_attempt(connection, attempt, ended, time.time())
+            self._record(connection, "attempt_lost", attempt, {"error": ended.error})
 
     def close(self, attempt: Attempt, ended: Ended, elapsed_s: float) -> tuple[TrialState, float | None]:
         """The trial's final state and value, committed to disk together with what tracking has to learn.
@@ -111,20 +125,20 @@ class TrialLedger:
             cost = self._end_attempt(connection, attempt, ended, now)
             if attempt.reports:
                 connection.execute(insert(reports), self._report_rows(attempt))
-            connection.execute(
-                update(trials)
-                .where(trials.c.study_id == self._study_id, trials.c.number == attempt.number)
-                .values(
-                    state=state,
-                    value=value,
-                    std=result.std if result else None,
-                    folds=(result.folds if result else [r.value for r in attempt.reports]) or None,
-                    metrics=result.metrics if result else None,
-                    error=error,
-                    cause=ended.state if state == "failed" else None,
-                    ended_at=now,
-                )
+            end_trial(
+                connection,
+                self._study_id,
+                attempt.number,
+                state,
+                value=value,
+                std=result.std if result else None,
+                folds=(result.folds if result else [r.value for r in attempt.reports]) or None,
+                metrics=result.metrics if result else None,
+                error=error,
+                cause=ended.state if state == "failed" else None,
+                ended_at=now,
             )
+            self._record(connection, "trial_ended", attempt, {"state": state, "as": ended.state, "value": value})
             set_elapsed(connection, self._study_id, elapsed_s)
             best = self.best_value(connection)
             enqueue(connection, self._projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))
@@ -181,24 +195,22 @@ class TrialLedger:
 
     def _end_attempt(self, connection: Connection, attempt: Attempt, ended: Ended, now: float) -> float:
         cost = ended.seconds * self.usd_per_second
-        connection.execute(
-            update(attempts)
-            .where(
-                attempts.c.study_id == self._study_id,
-                attempts.c.number == attempt.number,
-                attempts.c.attempt == attempt.attempt,
-                attempts.c.state == "running",  # what a lost attempt took stays on record
-            )
-            .values(
-                state=ended.state,
-                error=ended.error,
-                ended_at=now,
-                seconds=ended.seconds,
-                cpu_seconds=ended.cpu_seconds,
-                cost_usd=cost,
-            )
+        end_attempt(
+            connection,
+            self._study_id,
+            attempt.number,
+            attempt.attempt,
+            ended.state,
+            error=ended.error,
+            ended_at=now,
+            seconds=ended.seconds,
+            cpu_seconds=ended.cpu_seconds,
+            cost_usd=cost,
         )
         return cost
+
+    def _record(self, connection: Connection, kind: events.EventKind, attempt: Attempt, detail: JsonObject) -> None:
+        events.record(connection, self._study_id, kind, number=attempt.number, attempt=attempt.attempt, detail=detail)
 
 
 def set_elapsed(connection: Connection, study_id: str, elapsed_s: float) -> None:

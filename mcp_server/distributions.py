@@ -59,6 +59,13 @@ class Float(_Distribution):
         steps = (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-8)
 
+    def at(self, u: float) -> float:
+        """The value at `u` in [0, 1) of the range, on its own scale."""
+        if self.step is not None:
+            steps = math.floor((self.high - self.low) / self.step + 1e-9)
+            return min(self.low + _slice(u, steps + 1) * self.step, self.high)
+        return min(max(_between(self.low, self.high, u, log=self.log), self.low), self.high)
+
 
 class Int(_Distribution):
     """A whole number between `low` and `high`, both included."""
@@ -81,6 +88,13 @@ class Int(_Distribution):
         if isinstance(value, bool) or not isinstance(value, int):
             return False
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def at(self, u: float) -> int:
+        """The value at `u` in [0, 1) of the range, on its own scale; each one gets its share."""
+        if self.log:
+            value = round(_between(self.low - 0.5, self.high + 0.5, u, log=True))
+            return min(max(value, self.low), self.high)
+        return self.low + _slice(u, (self.high - self.low) // self.step + 1) * self.step
 
 
 class Categorical(_Distribution):
@@ -114,6 +128,10 @@ class Categorical(_Distribution):
         """Whether a trial may have this value."""
         return any(value == c and isinstance(value, bool) == isinstance(c, bool) for c in self.choices)
 
+    def at(self, u: float) -> Scalar:
+        """The choice at `u` in [0, 1) of the list."""
+        return self.choices[_slice(u, len(self.choices))]
+
 
 class Fixed(_Distribution):
     """One value in every trial."""
@@ -125,8 +143,21 @@ class Fixed(_Distribution):
         """Whether a trial may have this value."""
         return value == self.value
 
+    def at(self, u: float) -> Scalar:
+        """The value."""
+        del u
+        return self.value
+
 
 Distribution = Annotated[Float | Int | Categorical | Fixed, Field(discriminator="type")]
+
+
+def _slice(u: float, count: int) -> int:
+    return min(int(u * count), count - 1)
+
+
+def _between(low: float, high: float, u: float, *, log: bool) -> float:
+    return low * (high / low) ** u if log else low + u * (high - low)
 
 
 def _check_range(low: float, high: float, *, log: bool, step: float | None) -> None:

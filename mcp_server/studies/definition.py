@@ -5,7 +5,6 @@ from pydantic import BaseModel, ValidationError
 from mcp_server.data.spec import PreparedData
 from mcp_server.distributions import Categorical, Distribution, Fixed
 from mcp_server.errors import InvalidRequestError
-from mcp_server.studies.samplers import GridSearch
 from mcp_server.studies.space import SearchSpace
 from mcp_server.studies.spec import CallableStudySpec, PlanSpec, StudyDefinition, StudySpec, did_you_mean
 from mcp_server.training import metrics
@@ -38,8 +37,7 @@ def define(spec: StudySpec, data: PreparedData) -> StudyDefinition:
     )
     space = _space(spec, estimator, data)
     baseline = baseline_params(estimator, data.task, list(space.root)) if spec.baseline else None
-    if isinstance(spec.sampler, GridSearch):
-        space.grid()
+    spec.sampler.check(space)
     return StudyDefinition(
         spec=spec,
         objective=CROSS_VALIDATE,
@@ -56,6 +54,7 @@ def define(spec: StudySpec, data: PreparedData) -> StudyDefinition:
         baseline=None if baseline is None else _without(baseline, spec.fixed),
         preload=PRELOAD,
         warnings=[*data.warnings, *space.warnings()],
+        design_size=spec.n_trials,
     )
 
 
@@ -67,8 +66,7 @@ def define_callable(spec: CallableStudySpec) -> StudyDefinition:
     """
     if spec.search_space is None or not spec.search_space.root:
         raise InvalidRequestError("A study of a function needs a search_space.", hint="Name at least one parameter.")
-    if isinstance(spec.sampler, GridSearch):
-        spec.search_space.grid()
+    spec.sampler.check(spec.search_space)
     return StudyDefinition(
         spec=spec,
         objective=spec.objective,
@@ -79,6 +77,7 @@ def define_callable(spec: CallableStudySpec) -> StudyDefinition:
         python_path=spec.python_path,
         preload=spec.preload,
         warnings=spec.search_space.warnings(),
+        design_size=spec.n_trials,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mcp_server.studies.mirror import KnownTrial, OptunaMirror, frozen_trial, optuna_state
+from mcp_server.studies.samplers import Search
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.types import Params, TrialState
 
@@ -30,7 +31,7 @@ class SamplerMemory:
         self._mirror = mirror
         self._study = optuna.create_study(
             direction=definition.direction,
-            sampler=definition.spec.sampler.build(definition.spec.seed),
+            sampler=definition.spec.sampler.build(Search(definition.space, definition.spec.seed)),
             pruner=definition.spec.pruner.build(),
         )
         self._trials: dict[int, Trial] = {}
@@ -38,15 +39,17 @@ class SamplerMemory:
 
     def rebuild(self, rows: Sequence[KnownTrial]) -> None:
         """Learn what our rows say, ordered by number; the mirror catches up with them. May be cut off and repeated."""
+        ended = {row.number: frozen_trial(self._definition.space, row) for row in rows if row.state != "running"}
         if rows:
             # A sampler that was seeded as before would repeat the draws it made before the restart.
             seed = (self._definition.spec.seed + 7919 * len(rows)) % 2**32
-            self._study.sampler = self._definition.spec.sampler.build(seed)
+            search = Search(self._definition.space, seed, list(ended.values()))
+            self._study.sampler = self._definition.spec.sampler.build(search)
         for row in rows:
-            if row.state == "running":
-                self._enqueue(row.number, row.params)
+            if row.number in ended:
+                self._study.add_trial(ended[row.number])
             else:
-                self._study.add_trial(frozen_trial(self._definition.space, row))
+                self._enqueue(row.number, row.params)
         if self._mirror is not None:
             self._mirror.catch_up(rows)
 

@@ -10,6 +10,7 @@ from mcp_server.execution import Ended, Executor, Reported, TrialTask
 from mcp_server.studies.ledger import FINAL_TEST, Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.projection import Attempt, ReportedValue
+from mcp_server.studies.samplers import Design
 from mcp_server.studies.stopping import Limits, StopReason, Tally, Use, exhausted
 from mcp_server.studies.trial_ledger import CANCELLED
 from mcp_server.types import JsonObject, Params, StudyState
@@ -47,6 +48,7 @@ class Runner:
         self._definition = ledger.definition
         size = self._definition.spec.sampler.size(self._definition.space)  # counted once: a grid may be large
         self._size = None if size is None else size + self._offset
+        self._design = Design(self._definition.space, self._definition.spec.seed, self._definition.design_size)
         self._running: dict[str, Attempt] = {}
         self._started: dict[str, float] = {}
         self._tally = Tally()
@@ -179,8 +181,9 @@ class Runner:
     def _plan(self, number: int) -> tuple[Params | None, str]:
         if number == 0 and self._definition.baseline is not None:
             return self._definition.baseline, "baseline"
-        planned = self._definition.spec.sampler.planned(self._definition.space, number - self._offset)
-        return planned, "grid" if planned is not None else "sampler"
+        sampler = self._definition.spec.sampler
+        planned = sampler.planned(self._design, number - self._offset)
+        return planned, sampler.type if planned is not None else "sampler"
 
     def _start(self, attempt: Attempt) -> None:
         job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from mcp_server.data.spec import DataSpec
 from mcp_server.studies.limits import LIMITS_HELP, Limits, LimitsArgument
 from mcp_server.studies.pruners import Median, NoPruner, Pruner, Wilcoxon
-from mcp_server.studies.samplers import TPE, GridSearch, Random, Sampler
+from mcp_server.studies.samplers import SAMPLERS, TPE, Sampler
 from mcp_server.studies.space import SearchSpace
 from mcp_server.types import Direction, JsonObject, Name, Params, Seconds, shown
 
@@ -40,7 +40,7 @@ _SPACE_HELP = (
     "An entry is a range, a list of choices or a fixed value. With estimator auto, names are <estimator>.<parameter>."
 )
 # Hosts validate what a model writes against the schema, so the schema shows both spellings.
-SamplerArgument = Annotated[Sampler, WithJsonSchema(either(TPE, Random, GridSearch))]
+SamplerArgument = Annotated[Sampler, WithJsonSchema(either(*SAMPLERS))]
 PrunerArgument = Annotated[Pruner, WithJsonSchema(either(Median, Wilcoxon, NoPruner))]
 WAIT_LIMIT_S = 40.0  # a call has 45 seconds, and does more than wait
 
@@ -135,6 +135,7 @@ class StudyDefinition(_Model):
     python_path: list[str] = Field(default_factory=list)
     preload: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
+    design_size: int = Field(default=20, description="Trials that the study began with: a design is laid out for them.")
 
     @property
     def table(self) -> bool:

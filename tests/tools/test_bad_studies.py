@@ -75,6 +75,7 @@ REFUSED: list[tuple[int, dict[str, object], str]] = [
     (48, spaced(a={**X, "when": {"b": [1]}}, b={**X, "when": {"a": [1]}}), "cycle: "),
     (49, spaced(weights=["uniform"], p={**X, "when": {"weigths": ["uniform"]}}), "did you mean 'weights'"),
     (50, spaced(n_neighbours=X), r"no parameter 'n_neighbours'.*[Dd]id you mean n_neighbors"),
+    (53, {**spaced(weights=["uniform", "distance"]), "sampler": "cmaes"}, r"0 of them.*tpe"),
     (56, changed(seed=-1), "0"),
     (56, changed(seed=2**33), "4,?294,?967,?295"),
     (57, changed(parallel=0), "1"),
@@ -96,7 +97,6 @@ ELSEWHERE = {
 }
 LATER = {
     52: "warm starts come with the search issue",
-    53: "CMA-ES comes with the search issue",
     54: "several objectives come with the search issue",
     55: "several objectives come with the search issue",
 }

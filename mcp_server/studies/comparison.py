@@ -1,10 +1,10 @@
 """Whether one trial is better than another, and how a study went: pure functions of numbers."""
 
-import math
 from collections.abc import Sequence
 from itertools import accumulate
-from statistics import fmean, variance
+from statistics import fmean
 
+from mcp_server import significance
 from mcp_server.types import Direction
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -19,11 +19,9 @@ def corrected_standard_error(folds: list[float], others: list[float]) -> float |
     >>> round(corrected_standard_error([0.8, 0.9, 0.85], [0.7, 0.85, 0.85]), 4)
     0.0456
     """
-    k = len(folds)
-    if k < 2 or len(others) != k:  # noqa: PLR2004 - no variance below two
+    if len(folds) < 2 or len(others) != len(folds):  # noqa: PLR2004 - no variance below two
         return None
-    differences = [a - b for a, b in zip(folds, others, strict=True)]
-    return math.sqrt(variance(differences) * (1 / k + 1 / (k - 1)))
+    return significance.corrected_standard_error([a - b for a, b in zip(folds, others, strict=True)])
 
 
 def verdict(difference: float, error: float | None, *, is_baseline: bool) -> str:

@@ -38,6 +38,7 @@ def define(spec: StudySpec, data: PreparedData) -> StudyDefinition:
     space = _space(spec, estimator, data)
     baseline = baseline_params(estimator, data.task, list(space.root)) if spec.baseline else None
     spec.sampler.check(space)
+    spec.pruner.check(data.n_folds)
     return StudyDefinition(
         spec=spec,
         objective=CROSS_VALIDATE,
@@ -54,6 +55,7 @@ def define(spec: StudySpec, data: PreparedData) -> StudyDefinition:
         baseline=None if baseline is None else _without(baseline, spec.fixed),
         preload=PRELOAD,
         warnings=[*data.warnings, *space.warnings()],
+        n_steps=data.n_folds,
         design_size=spec.n_trials,
     )
 
@@ -67,6 +69,7 @@ def define_callable(spec: CallableStudySpec) -> StudyDefinition:
     if spec.search_space is None or not spec.search_space.root:
         raise InvalidRequestError("A study of a function needs a search_space.", hint="Name at least one parameter.")
     spec.sampler.check(spec.search_space)
+    spec.pruner.check(None)
     return StudyDefinition(
         spec=spec,
         objective=spec.objective,

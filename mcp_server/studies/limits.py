@@ -3,7 +3,8 @@
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import JsonSchemaValue
+
+from mcp_server.studies.argument_schemas import compact
 
 MEGABYTE = 2**20
 
@@ -36,17 +37,6 @@ class Limits(BaseModel):
     )
     memory_mb: Megabytes | None = Field(default=None, description="Memory of one trial, with all it starts.")
     disk_mb: Megabytes | None = Field(default=None, description="Files of one trial.")
-
-
-def compact(model: type[BaseModel]) -> JsonSchemaValue:
-    """A schema that names and types the fields of `model` and leaves the explanation to one description."""
-    properties = {name: _bare(field) for name, field in model.model_json_schema()["properties"].items()}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def _bare(field: JsonSchemaValue) -> JsonSchemaValue:
-    options = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
-    return {key: value for key, value in options[0].items() if key in {"type", "enum", "format"}}
 
 
 LimitsArgument = Annotated[Limits, WithJsonSchema(compact(Limits))]

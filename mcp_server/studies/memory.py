@@ -15,6 +15,7 @@ from mcp_server.types import Params, TrialState
 
 if TYPE_CHECKING:
     from optuna import Trial
+    from optuna.trial import FrozenTrial
 
 
 class SamplerMemory:
@@ -32,14 +33,15 @@ class SamplerMemory:
         self._study = optuna.create_study(
             direction=definition.direction,
             sampler=definition.spec.sampler.build(Search(definition.space, definition.spec.seed)),
-            pruner=definition.spec.pruner.build(),
+            study_name="study",  # Hyperband divides trials by it, also in the next process
+            pruner=definition.spec.pruner.build(definition.n_steps),
         )
         self._trials: dict[int, Trial] = {}
         self._planned: dict[int, Params] = {}
 
     def rebuild(self, rows: Sequence[KnownTrial]) -> None:
         """Learn what our rows say, ordered by number; the mirror catches up with them. May be cut off and repeated."""
-        ended = {row.number: frozen_trial(self._definition.space, row) for row in rows if row.state != "running"}
+        ended = {row.number: self._frozen(row) for row in rows if row.state != "running"}
         if rows:
             # A sampler that was seeded as before would repeat the draws it made before the restart.
             seed = (self._definition.spec.seed + 7919 * len(rows)) % 2**32
@@ -72,13 +74,17 @@ class SamplerMemory:
         if self._mirror is not None:
             self._mirror.opened(KnownTrial(number, "running", params, None))
 
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Whether the trial should stop, now that it reported `value` at `step`."""
+    def report(self, number: int, step: int, value: float) -> str | None:
+        """Why the trial should stop, now that it reported `value` at `step`; None while it may go on."""
         trial = self._trials[number]
         trial.report(value, step)
         if self._mirror is not None:
             self._mirror.reported(number, step, value)
-        return bool(trial.should_prune())  # some pruners answer with a bool of numpy, which no pipe carries
+        if not trial.should_prune():
+            return None
+        judged = self._study.get_trials(deepcopy=False)[number]
+        where = f"fold {step + 1}" if self._definition.table else f"step {step}"
+        return f"pruned at {where}: {self._definition.spec.pruner.reason(self._study, judged)}"
 
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
         """Tell the sampler how a trial ended."""
@@ -92,6 +98,11 @@ class SamplerMemory:
         """Return when the mirror has everything."""
         if self._mirror is not None:
             self._mirror.close()
+
+    def _frozen(self, row: KnownTrial) -> "FrozenTrial":
+        pruner = self._definition.spec.pruner
+        notes = pruner.notes(self._study.pruner, self._study, row.number, row.reports)
+        return frozen_trial(self._definition.space, row, notes=notes)
 
     def _enqueue(self, number: int, params: Params) -> None:
         self._planned[number] = params

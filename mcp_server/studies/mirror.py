@@ -1,6 +1,6 @@
 """The study as Optuna's own tools see it: `optuna.db`, which follows our rows and can be made again from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -136,8 +136,8 @@ class OptunaMirror:
         self._storage.set_trial_state_values(self._ids.pop(number), optuna_state(state), values)
 
 
-def frozen_trial(space: SearchSpace, trial: KnownTrial) -> "FrozenTrial":
-    """The trial as Optuna stores it; parameters outside the space (a baseline's) are left out."""
+def frozen_trial(space: SearchSpace, trial: KnownTrial, *, notes: Mapping[str, float] | None = None) -> "FrozenTrial":
+    """The trial as Optuna stores it, with a pruner's `notes`; parameters outside the space (a baseline's) go."""
     from optuna.trial import create_trial
 
     distributions = space.distributions(trial.params)
@@ -147,6 +147,7 @@ def frozen_trial(space: SearchSpace, trial: KnownTrial) -> "FrozenTrial":
         params={name: trial.params[name] for name in distributions},
         distributions=distributions,
         intermediate_values=trial.reports,
+        system_attrs=dict(notes or {}),
     )
     frozen.datetime_start = frozen.datetime_start or datetime.now()  # noqa: DTZ005 - Optuna's times are local
     return frozen

@@ -30,6 +30,7 @@ class Attempt:
     started_at: float
     deaths: int = 0  # workers that died under it while the runner lived
     reports: list[ReportedValue] = field(default_factory=list)
+    explanation: str | None = None  # why it was told to stop
 
 
 class Projection:
@@ -85,6 +86,7 @@ class Projection:
             cost_usd=cost_usd,
             config={"objective": self._definition.objective, "params": {**attempt.params}, "seed": self._seed},
             error=ended.error if state == "failed" else None,
+            explanation=attempt.explanation if state == "pruned" else None,
             source=attempt.source,
             tags=self._tags(),
         )

@@ -149,7 +149,7 @@ class StudyReader:
         found = self.trials(name)
         parameters = list(dict.fromkeys(key for trial in found for key in trial.params))
         metrics = list(dict.fromkeys(key for trial in found for key in trial.metrics or {}))
-        own = ["number", "state", "source", "value", "std", "error", "started_at", "ended_at"]
+        own = ["number", "state", "source", "value", "std", "error", "explanation", "started_at", "ended_at"]
         return Table(
             columns=[*own, *(f"params.{key}" for key in parameters), *(f"metrics.{key}" for key in metrics)],
             rows=[

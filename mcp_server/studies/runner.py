@@ -168,7 +168,7 @@ class Runner:
         while self._due and len(self._running) < self._executor.slots:
             lost = self._due.pop(0)
             self._memory.begin(lost.number, lost.params)
-            self._start(replace(lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[]))
+            self._start(replace(lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[], explanation=None))
         return len(self._running) < self._executor.slots
 
     def _start_new(self) -> None:
@@ -225,7 +225,8 @@ class Runner:
         attempt = self._running[event.job_id]
         attempt.reports.append(ReportedValue(event.step, event.value, time.time()))
         compared = self._definition.spec.pruner.seen(event.value, event.running)
-        self._executor.answer(event.job_id, prune=self._memory.report(attempt.number, event.step, compared))
+        attempt.explanation = self._memory.report(attempt.number, event.step, compared)
+        self._executor.answer(event.job_id, prune=attempt.explanation is not None)
 
     def _on_end(self, event: Ended) -> None:
         attempt = self._running.pop(event.job_id)

@@ -4,36 +4,14 @@ from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
-from pydantic.json_schema import JsonSchemaValue
 
 from mcp_server.data.spec import DataSpec
+from mcp_server.studies.argument_schemas import either
 from mcp_server.studies.limits import LIMITS_HELP, Limits, LimitsArgument
-from mcp_server.studies.pruners import Median, NoPruner, Pruner, Wilcoxon
+from mcp_server.studies.pruners import PRUNERS, Median, Pruner
 from mcp_server.studies.samplers import SAMPLERS, TPE, Sampler
 from mcp_server.studies.space import SearchSpace
 from mcp_server.types import Direction, JsonObject, Name, Params, Seconds, shown
-
-
-def either(*models: type[BaseModel]) -> JsonSchemaValue:
-    """The schema of something given by its type's name alone, or as an object with any of the models' options."""
-    options: JsonSchemaValue = {}
-    names = []
-    for model in models:
-        own = model.model_json_schema()["properties"]
-        names.append(own.pop("type")["const"])
-        options |= own
-    properties = {
-        "type": {"type": "string", "enum": names},
-        **{name: _plain(option) for name, option in options.items()},
-    }
-    whole = {"type": "object", "properties": properties, "required": ["type"], "additionalProperties": False}
-    return {"anyOf": [{"type": "string", "enum": names}, whole]}
-
-
-def _plain(option: JsonSchemaValue) -> JsonSchemaValue:
-    """An option without what differs between models that share its name."""
-    return {key: value for key, value in option.items() if key not in {"title", "default"}}
-
 
 _SPACE_HELP = (
     'Replaces the default space, e.g. {"C": {"low": 1e-3, "high": 100, "log": true}, "gamma": ["scale", "auto"]}. '
@@ -41,7 +19,7 @@ _SPACE_HELP = (
 )
 # Hosts validate what a model writes against the schema, so the schema shows both spellings.
 SamplerArgument = Annotated[Sampler, WithJsonSchema(either(*SAMPLERS))]
-PrunerArgument = Annotated[Pruner, WithJsonSchema(either(Median, Wilcoxon, NoPruner))]
+PrunerArgument = Annotated[Pruner, WithJsonSchema(either(*PRUNERS))]
 WAIT_LIMIT_S = 40.0  # a call has 45 seconds, and does more than wait
 
 SpaceArgument = Annotated[SearchSpace, WithJsonSchema({"type": "object", "additionalProperties": True})]
@@ -135,6 +113,7 @@ class StudyDefinition(_Model):
     python_path: list[str] = Field(default_factory=list)
     preload: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
+    n_steps: int | None = Field(default=None, description="Values that each trial reports, when that is known.")
     design_size: int = Field(default=20, description="Trials that the study began with: a design is laid out for them.")
 
     @property

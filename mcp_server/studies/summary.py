@@ -164,6 +164,7 @@ class TrialSummary(_Model):
     metrics: dict[str, float] | None = None
     error: str | None = None
     cause: str | None = None
+    explanation: str | None = Field(default=None, description="Why it was cut.")
     started_at: float
     ended_at: float | None = None
 

@@ -121,6 +121,7 @@ class TrialLedger:
         result = ended.result if state == "complete" else None
         value = result.value if result else None
         error = ended.error if state == "failed" else None
+        explanation = attempt.explanation if state == "pruned" else None
         with self._store.write(durable=True) as connection:
             cost = self._end_attempt(connection, attempt, ended, now)
             if attempt.reports:
@@ -136,9 +137,11 @@ class TrialLedger:
                 metrics=result.metrics if result else None,
                 error=error,
                 cause=ended.state if state == "failed" else None,
+                explanation=explanation,
                 ended_at=now,
             )
-            self._record(connection, "trial_ended", attempt, {"state": state, "as": ended.state, "value": value})
+            detail: JsonObject = {"state": state, "as": ended.state, "value": value, "why": error or explanation}
+            self._record(connection, "trial_ended", attempt, detail)
             set_elapsed(connection, self._study_id, elapsed_s)
             best = self.best_value(connection)
             enqueue(connection, self._projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))

@@ -93,6 +93,8 @@ def _trial_tags(record: TrialRecord) -> dict[str, str]:
     }
     if record.error is not None:
         tags["mcp.error"] = record.error
+    if record.explanation is not None:
+        tags["mcp.explanation"] = record.explanation
     return tags
 
 

@@ -70,6 +70,7 @@ class TrialRecord(_Part):
     cost_usd: float = 0.0
     config: JsonObject = Field(default_factory=dict)
     error: str | None = None
+    explanation: str | None = None
     source: str = ""
     tags: dict[str, str] = Field(default_factory=dict)
 

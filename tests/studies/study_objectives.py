@@ -33,6 +33,15 @@ def curve(trial: Trial) -> float:
     return trial.params["x"]
 
 
+def hill(trial: Trial) -> float:
+    """Ten steps that rise to 0 at step `peak` and fall again."""
+    for step in range(10):
+        trial.report(-abs(step - trial.params["peak"]), step)
+        if trial.should_prune():
+            raise TrialPruned
+    return -abs(9 - trial.params["peak"])
+
+
 def ramp(trial: Trial) -> float:
     """Ten rising steps where `good`, otherwise a flat curve that falls behind from step 2 on."""
     for step in range(10):

@@ -37,7 +37,9 @@ def test_every_sampler_and_pruner_is_in_the_schema():
     names = {field: SCHEMA["properties"][field]["anyOf"][0]["enum"] for field in ("sampler", "pruner")}
 
     assert names["sampler"] == ["tpe", "bayesian", "cmaes", "random", "grid", "lhs", "sobol", "halton"]
-    assert names["pruner"] == ["median", "wilcoxon", "none"]
+    assert names["pruner"] == [
+        "median", "percentile", "successive_halving", "hyperband", "wilcoxon", "patient", "threshold", "none",
+    ]  # fmt: skip
 
 
 def test_the_arguments_of_the_quick_start_come_first_and_in_its_order():

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -15,7 +16,7 @@ import psutil
 
 from mcp_server import errors
 from mcp_server.errors import BackendUnavailableError, DeadlineExceededError, WorkspaceError
-from mcp_server.types import JsonObject
+from mcp_server.types import JsonObject, shown
 
 _LAUNCHER = (
     "import subprocess,sys;"
@@ -28,6 +29,9 @@ _THREADS = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+OWNER = "TUNING_OWNER"
+"""Names, in the environment of all that a runner starts, the folder of its study; a detached process has no owner."""
+
 _SIGKILL = 9  # not in `signal` on Windows
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -55,7 +59,7 @@ def spawn_detached(
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, *arguments]
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command]
-    variables = {**child_environment(), **(environment or {})}
+    variables = {**child_environment(), OWNER: "", **(environment or {})}
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
         launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=variables, check=False
     )
@@ -129,6 +133,29 @@ def kill_descendants(pid: int) -> None:
 def _signal(process: psutil.Process, action: Literal["suspend", "kill"]) -> None:
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process.suspend() if action == "suspend" else process.kill()
+
+
+@dataclass(frozen=True)
+class OwnedProcess:
+    """A process that the runner of a study started, or that runner itself."""
+
+    owner: Path
+    process: psutil.Process
+    command: str
+    is_runner: bool
+
+
+def owned_processes(folder: Path) -> list[OwnedProcess]:
+    """The processes of this user whose owner lies in `folder`, whatever became of their parents."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            owner = process.environ().get(OWNER)
+            if owner and Path(owner).parent == folder:
+                words = process.cmdline()
+                is_runner = "mcp_server.studies" in words
+                found.append(OwnedProcess(Path(owner), process, shown(" ".join(words)), is_runner))
+    return found
 
 
 class Companion:

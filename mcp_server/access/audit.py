@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import threading
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +16,17 @@ class Audit:
     """The file `audit.jsonl` of a workspace, readable by its owner only. Safe to share between threads and processes.
 
     A line is written by one `write(2)` on a file opened with O_APPEND, so lines of several servers do not mix. It holds
-    a digest of the arguments and not the arguments, because those may be private.
+    a digest of the arguments and not the arguments, because those may be private. Lines of one writer are numbered from
+    0, so that a line that was taken out leaves a gap.
     """
 
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / "audit.jsonl"
         self._file: int | None = None
         self._opening = threading.Lock()
+        self._writing = threading.Lock()
+        self._writer = uuid.uuid4().hex[:12]
+        self._lines = 0
 
     def record(
         self,
@@ -48,7 +53,10 @@ class Audit:
             "ms": round(seconds * 1000, 1),
             "request_id": request_id,
         }
-        os.write(self._opened(), json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        with self._writing:
+            line |= {"writer": self._writer, "seq": self._lines}
+            os.write(self._opened(), json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self._lines += 1
 
     def close(self) -> None:
         """Close the file; the next record opens it again."""

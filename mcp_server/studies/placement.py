@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mcp_server.processes import spawn_detached
+from mcp_server.processes import OWNER, spawn_detached
 from mcp_server.settings import Settings
 from mcp_server.store import KernelLock
 
@@ -31,4 +31,5 @@ def spawn_runner(workspace: Path, study_id: str, environment: Mapping[str, str] 
     folder.mkdir(parents=True, exist_ok=True)
     arguments = ["--workspace", str(workspace), "--study", study_id]
     log = folder / "runner.log"
-    return spawn_detached("mcp_server.studies", arguments, log=log, folder=workspace, environment=environment)
+    variables = {**(environment or {}), OWNER: str(folder)}
+    return spawn_detached("mcp_server.studies", arguments, log=log, folder=workspace, environment=variables)

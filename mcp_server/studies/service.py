@@ -212,21 +212,27 @@ class Studies:
         self._controller.give(name, action, owner, n_trials=n_trials, timeout_s=timeout_s)
         return self.read.status(name)
 
+    def unattended(self) -> list[str]:
+        """The names of studies that have work to do and nobody who does it."""
+        return [name for _, name in self._unattended()]
+
     def revive(self) -> list[str]:
         """The names of studies that were given a new runner: they had work to do and nobody did it."""
+        revived = []
+        for study_id, name in self._unattended():
+            self._launch(self._settings.workspace, study_id)
+            revived.append(name)
+            log.info("study revived", study=study_id, name=name)
+        return revived
+
+    def _unattended(self) -> list[tuple[str, str]]:
         waiting = exists().where(commands.c.study_id == studies.c.id, commands.c.done_at.is_(None))
         unfinished: list[StudyState] = ["queued", "running"]
         with self._store.read() as connection:
             rows = connection.execute(
                 select(studies.c.id, studies.c.name).where(or_(studies.c.state.in_(unfinished), waiting))
             ).all()
-        revived = []
-        for study_id, name in rows:
-            if runner_lock(self._settings.workspace, study_id).is_free():
-                self._launch(self._settings.workspace, study_id)
-                revived.append(name)
-                log.info("study revived", study=study_id, name=name)
-        return revived
+        return [(row.id, row.name) for row in rows if runner_lock(self._settings.workspace, row.id).is_free()]
 
 
 def name_key(name: str) -> str:

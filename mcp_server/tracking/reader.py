@@ -9,7 +9,8 @@ from mcp_server import logs
 from mcp_server.processes import answer_requests
 from mcp_server.settings import Settings
 from mcp_server.tracking import environment
-from mcp_server.tracking.mlflow import open_client
+from mcp_server.tracking.inventory import as_json, runs_of_client
+from mcp_server.tracking.mlflow import open_client, translated
 from mcp_server.tracking.queries import RunQuery, RunTable
 from mcp_server.tracking.search import RunSearcher, run_details, run_not_found
 from mcp_server.tracking.target import TrackingTarget, tracking_target
@@ -40,6 +41,11 @@ class Reader:
             raise run_not_found(run_id)
         return run_details(self._client, self._target, run_id).model_dump(mode="json")
 
+    def stored_runs(self, arguments: JsonObject) -> JsonObject:
+        """The runs of a study id, deleted ones too."""
+        with translated(self._target):
+            return as_json(runs_of_client(self._client, str(arguments["study_id"])))
+
     @cached_property
     def _client(self) -> "MlflowClient":
         return open_client(self._target)
@@ -58,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     import mlflow  # noqa: F401 - so that warming up the process includes the slow part
 
     reader = Reader(tracking_target(settings))
-    answer_requests({"search_runs": reader.search_runs, "get_run": reader.get_run})
+    answer_requests({"search_runs": reader.search_runs, "get_run": reader.get_run, "stored_runs": reader.stored_runs})
     return 0
 
 

@@ -7,6 +7,7 @@ from mcp_server.errors import InvalidRequestError
 from mcp_server.processes import Companion
 from mcp_server.settings import PREFIX, Settings
 from mcp_server.tracking.environment import MLFLOW_ENVIRONMENT
+from mcp_server.tracking.inventory import StoredRun, from_json, runs_in_file
 from mcp_server.tracking.queries import RunDetails, RunQuery, RunTable
 from mcp_server.tracking.target import tracking_target
 from mcp_server.types import JsonObject, shown
@@ -25,7 +26,8 @@ class Runs:
     """
 
     def __init__(self, settings: Settings, *, idle_s: float = IDLE_S) -> None:
-        self.backend = tracking_target(settings).backend
+        self._target = tracking_target(settings)
+        self.backend = self._target.backend
         self._idle_s = idle_s
         self._idle: threading.Timer | None = None
         environment = dict(MLFLOW_ENVIRONMENT)
@@ -61,6 +63,17 @@ class Runs:
                 f"{shown(run_id)!r} is not a run id.", hint="A run id has 32 hexadecimal digits; see search_runs."
             )
         return RunDetails.model_validate(self._ask("get_run", {"run_id": run_id}))
+
+    def stored(self, study_id: str) -> list[StoredRun]:
+        """The runs that the tracking store has of a study and its trials, deleted ones too.
+
+        Raises:
+            BackendUnavailableError: If the tracking store does not answer.
+            sqlite3.DatabaseError: If MLflow's file cannot be read.
+        """
+        if (path := self._target.database) is not None:
+            return runs_in_file(path, study_id) if path.exists() else []
+        return from_json(self._ask("stored_runs", {"study_id": study_id}))
 
     def warm_up(self) -> None:
         """Start the companion, so that the first question does not wait for its imports."""

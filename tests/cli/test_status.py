@@ -2,25 +2,17 @@ import csv
 import io
 import json
 
-import pytest
 from sqlalchemy import update
 from typer.testing import CliRunner, Result
 
 from mcp_server.cli import application
 from mcp_server.store.schema import studies
 from mcp_server.workspace import Workspace
-from tests.studies.running import callable_spec, run_inline
+from tests.studies.running import callable_spec
 
 
 def run(workspace: Workspace, *arguments: str) -> Result:
     return CliRunner().invoke(application(), [*arguments, "--workspace", str(workspace.settings.workspace)])
-
-
-@pytest.fixture
-def finished(workspace: Workspace) -> Workspace:
-    workspace.studies.start(callable_spec(n_trials=4), "tester")
-    run_inline(workspace)
-    return workspace
 
 
 def test_status_lists_the_studies(finished: Workspace) -> None:
@@ -56,43 +48,6 @@ def test_an_unknown_study_is_an_error_with_near_names(finished: Workspace) -> No
 
     assert result.exit_code != 0
     assert "Did you mean study?" in str(result.exception)
-
-
-def test_doctor_is_content_with_a_fresh_workspace(workspace: Workspace) -> None:
-    result = run(workspace, "doctor")
-
-    assert result.exit_code == 0, result.output
-    assert "No study yet." in result.output
-
-
-def test_doctor_finds_a_damaged_database(finished: Workspace) -> None:
-    for file in finished.settings.workspace.glob("optuna.db-*"):
-        file.unlink()
-    (finished.settings.workspace / "optuna.db").write_bytes(b"not a database at all" * 100)
-
-    result = run(finished, "doctor")
-
-    assert result.exit_code == 1
-    assert "FAIL  optuna.db is damaged" in result.output
-
-
-def test_doctor_says_when_nobody_runs_a_study(finished: Workspace) -> None:
-    with finished.store.write() as connection:
-        connection.execute(update(studies).values(state="running"))
-
-    assert "Nobody runs study." in run(finished, "doctor").output
-
-
-def test_doctor_finds_trials_that_run_in_a_study_that_ended(finished: Workspace) -> None:
-    from mcp_server.store.schema import trials
-
-    with finished.store.write() as connection:
-        connection.execute(update(trials).where(trials.c.number == 1).values(state="running"))
-
-    result = run(finished, "doctor")
-
-    assert result.exit_code == 1
-    assert "marked as running in studies that ended" in result.output
 
 
 def test_text_that_looks_like_markup_is_printed_as_it_is(workspace: Workspace) -> None:

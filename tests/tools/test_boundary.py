@@ -181,7 +181,11 @@ def test_every_call_is_one_line_of_a_file_that_only_its_owner_reads(workspace, e
     ask(server, "refuse", era=era)
 
     first, second, third = audited(workspace)
-    assert set(first) == {"ts", "principal", "role", "tool", "arguments_sha256", "outcome", "ms", "request_id"}
+    shown = {"ts", "principal", "role", "tool", "arguments_sha256", "outcome", "ms", "request_id", "writer", "seq"}
+    assert set(first) == shown
+    assert [(line["writer"], line["seq"]) for line in (first, second, third)] == [
+        (first["writer"], n) for n in range(3)
+    ]
     assert (first["principal"], first["role"], first["tool"], first["outcome"]) == ("ann", "operator", "add", "ok")
     assert first["arguments_sha256"] == second["arguments_sha256"] != third["arguments_sha256"]
     assert first["request_id"]

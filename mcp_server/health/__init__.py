@@ -1,0 +1,8 @@
+"""What is right and wrong with an installation and a workspace, and how it is put right."""
+
+from mcp_server.health.examination import examine
+from mcp_server.health.finding import Finding
+from mcp_server.health.invariants import check_invariants
+from mcp_server.health.violation import PROMISES, Violation
+
+__all__ = ["PROMISES", "Finding", "Violation", "check_invariants", "examine"]

@@ -3,6 +3,7 @@
 from mcp_server.health.examination import examine
 from mcp_server.health.finding import Finding
 from mcp_server.health.invariants import check_invariants
+from mcp_server.health.repair import Repair, repairs
 from mcp_server.health.violation import PROMISES, Violation
 
-__all__ = ["PROMISES", "Finding", "Violation", "check_invariants", "examine"]
+__all__ = ["PROMISES", "Finding", "Repair", "Violation", "check_invariants", "examine", "repairs"]

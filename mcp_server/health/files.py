@@ -25,13 +25,22 @@ def leftovers(workspace: Workspace, folders: Iterable[Path], known: set[str]) ->
     root = workspace.settings.workspace
     drafts = [*(root / "data").glob(".draft-*"), *(root / "data" / "seen").glob("tmp*")]
     old = [draft for draft in drafts if _age_s(draft) > ABANDONED_S]
-    if KernelLock(root / "mlflow.db.lock").is_free() if (root / "mlflow.db.lock").exists() else True:
-        old += root.glob("mlflow.db.new*")
-    for path in old:
+    for path in [*old, *_half_databases(root)]:
         yield Violation("I7", f"{path} was left over", remedy="remove", subject=str(path))
     for folder in folders:
         if folder.name not in known and nobody_runs(workspace, folder.name):
             yield Violation("I7", f"{folder} has no study", remedy="remove", subject=str(folder))
+
+
+def _half_databases(root: Path) -> list[Path]:
+    """Drafts of MLflow's database that nobody is writing."""
+    lock = KernelLock(root / "mlflow.db.lock")
+    if not any(root.glob("mlflow.db.new*")) or not lock.acquire():
+        return []
+    try:
+        return sorted(root.glob("mlflow.db.new*"))
+    finally:
+        lock.release()
 
 
 def study_folders(workspace: Workspace) -> list[Path]:

@@ -19,8 +19,9 @@ VALUE_METRIC = "final_metric"
 
 
 def mirror_agrees(study: StudyEvidence, evidence: Evidence) -> Iterator[Violation]:
-    """I4 and I5: `optuna.db` has the same trials, when no runner is writing it."""
-    if not study.at_rest or not evidence.mirror_exists or not study.trials:
+    """I4 and I5: `optuna.db` has the same trials, when no runner is writing it or will."""
+    goes_on = not study.at_rest or study.row.state in {"queued", "running"}
+    if goes_on or not evidence.mirror_exists or not study.trials:
         return
     if study.mirrored is None:
         yield violation(study, "I4", "optuna.db does not have it", remedy="mirror")

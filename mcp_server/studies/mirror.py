@@ -153,6 +153,17 @@ def frozen_trial(space: SearchSpace, trial: KnownTrial, *, notes: Mapping[str, f
     return frozen
 
 
+def forget_study(path: Path, study_id: str, name: str) -> None:
+    """Remove our study from the file, if it is there. May be cut off and repeated."""
+    storage = _storage(path)
+    for study in storage.get_all_studies():
+        if study.study_name == name:
+            log.info("a study is removed from optuna.db", study=study_id, name=name)
+            storage.delete_study(study._study_id)  # noqa: SLF001 - the storage's methods want it
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def optuna_state(state: TrialState) -> "OptunaState":
     """Optuna's word for a trial state of ours."""
     from optuna.trial import TrialState as Optuna

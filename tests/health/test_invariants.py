@@ -31,12 +31,16 @@ def rows(statement) -> Callable[[Workspace], None]:
     return plant
 
 
-def sql(name: str, statement: str, *values: object) -> Callable[[Workspace], None]:
+def sql(name: str, *statements: str) -> Callable[[Workspace], None]:
     def plant(workspace: Workspace) -> None:
         with closing(sqlite3.connect(workspace.settings.workspace / name)) as raw, raw:
-            assert raw.execute(statement, values).rowcount != 0
+            for statement in statements:
+                assert raw.execute(statement).rowcount != 0
 
     return plant
+
+
+NO_TRIALS = ("DELETE FROM trial_params", "DELETE FROM trial_values", "DELETE FROM trials")
 
 
 def record_of(workspace: Workspace, kind: str, change: Callable[[dict], None]) -> None:
@@ -137,9 +141,12 @@ PLANTED = {
     "a second end": ("I2", "it ended 2 times", ended_again),
     "no final attempt": ("I2", "its final attempts are: none", rows(update(attempts).values(state="lost"))),
     "one trial too few": ("I3", "finished its 7 trials, and 6 have ended", rows(update(studies).values(n_trials=7))),
-    "Optuna lacks the study": ("I4", "optuna.db does not have it", sql("optuna.db", "DELETE FROM studies")),
-    "Optuna lacks a trial": (
-        "I4", "optuna.db does not have it", sql("optuna.db", "DELETE FROM trials WHERE number = 0"),
+    "Optuna lacks the study": (
+        "I4", "'study': optuna.db does not",
+        sql("optuna.db", *NO_TRIALS, "DELETE FROM study_directions", "DELETE FROM studies"),
+    ),
+    "Optuna lacks the trials": (
+        "I4", "optuna.db does not have it", sql("optuna.db", *NO_TRIALS),
     ),
     "Optuna has another value": ("I4", "has the value 77.0", sql("optuna.db", "UPDATE trial_values SET value = 77")),
     "Optuna has another parameter": (

@@ -16,6 +16,7 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from sqlalchemy import insert, select, update
 
+from mcp_server.health import check_invariants
 from mcp_server.settings import Settings
 from mcp_server.store.schema import attempts, studies, trials
 from mcp_server.studies.placement import spawn_runner
@@ -91,6 +92,7 @@ def finish(live: Workspace, folder: Path, n_trials: int = 6) -> None:
         study_name="study", storage=f"sqlite:///{live.settings.workspace / 'optuna.db'}"
     ).get_trials()
     assert [(t.number, t.state.name) for t in known] == [(i, "COMPLETE") for i in range(n_trials)]
+    assert check_invariants(live) == []
 
 
 def test_a_killed_worker_costs_one_attempt_and_no_trial(live: Workspace, tmp_path: Path) -> None:

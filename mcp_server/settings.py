@@ -1,16 +1,23 @@
 """Every knob of an installation: command line before environment before `<workspace>/tuning.toml`."""
 
+import ipaddress
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from mcp_server.errors import InvalidRequestError
 
 PREFIX = "TUNING_"
+SECRETS = frozenset({"http_token", "notify_webhook", "notify_secret"})
+PLACEHOLDERS = frozenset({"id", "title", "message", "study", "state", "reason", "best"})
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 DEFAULT_WORKSPACE = Path("~/.tuning-mcp")
 
 
@@ -20,6 +27,11 @@ def _listed(value: object) -> object:
         return value
     separator = os.pathsep if os.pathsep in value or os.sep in value else ","
     return [part.strip() for part in value.split(separator) if part.strip()]
+
+
+def _words(value: object) -> object:
+    """An environment variable holds a command as one would type it; it is split once, and no shell ever sees it."""
+    return shlex.split(value) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -50,6 +62,18 @@ class Settings(BaseModel):
     )
     experiment: str = Field(default="{study}", description="MLflow experiment name; {study} and {agent} are filled in.")
     agent: str = Field(default="tuning", max_length=60, description="Tag `agent` on every run.")
+    notify_webhook: SecretStr | None = Field(
+        default=None,
+        description="Address that is told by a POST of JSON when a study ends: https, or http on loopback.",
+    )
+    notify_secret: SecretStr | None = Field(
+        default=None, description="Key of the HMAC-SHA256 in X-Tuning-Signature of that POST."
+    )
+    notify_command: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        default=(),
+        description='Program that is run when a study ends, e.g. ["notify-send", "{title}", "{message}"]; '
+        "{study}, {state}, {reason}, {best} and {id} are filled in too. No shell.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What goes to stderr.")
 
     @field_validator("workspace", mode="after")
@@ -65,10 +89,33 @@ class Settings(BaseModel):
     def _absolute_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(root.expanduser().absolute() for root in roots)
 
+    @field_validator("notify_webhook", mode="after")
+    @classmethod
+    def _safe_address(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is None:
+            return None
+        parts = urlsplit(address.get_secret_value())
+        if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+            raise ValueError("the address must begin with https://, or with http:// of this machine")
+        if not parts.hostname or parts.username is not None or not address.get_secret_value().isprintable():
+            raise ValueError("the address needs a host, and must not carry a user name")
+        return address
+
+    @field_validator("notify_command", mode="after")
+    @classmethod
+    def _known_placeholders(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted({name for word in words for name in _PLACEHOLDER.findall(word)} - PLACEHOLDERS):
+            raise ValueError(f"{{{unknown[0]}}} is filled by nothing; known are {', '.join(sorted(PLACEHOLDERS))}")
+        return words
+
     def environment(self) -> dict[str, str]:
         """The variables by which another process of the workspace works as this one was told to."""
         names = ("parallel", "usd_per_cpu_hour", "tracking_uri", "experiment", "agent", "log_level")
         values = {name: getattr(self, name) for name in names}
+        for name in ("notify_webhook", "notify_secret"):
+            secret = getattr(self, name)
+            values[name] = None if secret is None else secret.get_secret_value()
+        values["notify_command"] = shlex.join(self.notify_command) or None
         return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 
     @classmethod
@@ -93,9 +140,17 @@ class Settings(BaseModel):
             first = exc.errors(include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
             raise InvalidRequestError(
-                f"Setting {name!r}: {first['msg']}" + ("." if "token" in name else f" (got {first['input']!r})."),
+                f"Setting {name!r}: {first['msg']}"
+                + ("." if name.split(".")[0] in SECRETS else f" (got {first['input']!r})."),
                 hint=f"Set it by --{name.replace('_', '-')}, {PREFIX}{name.upper()} or {workspace / 'tuning.toml'}.",
             ) from exc
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _file(path: Path) -> dict[str, object]:

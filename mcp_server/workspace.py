@@ -121,7 +121,7 @@ class Workspace:
             self.runs.warm_up()
 
     def keep_alive(self) -> None:
-        """From now on, start runners and the tracker wherever work waits and nobody does it."""
+        """From now on, start runners, the tracker and the notifier wherever work waits and nobody does it."""
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
             self._keeper.start()
@@ -132,9 +132,15 @@ class Workspace:
             if not (self.settings.workspace / "workspace.db").exists():
                 continue
             from mcp_server.errors import WorkspaceError
+            from mcp_server.notifications.notifier import ensure_notifier
             from mcp_server.tracking.tracker import ensure_tracker
 
-            for job in (self.studies.revive, partial(ensure_tracker, self.store, self.settings)):
+            jobs: list[Callable[[], object]] = [
+                self.studies.revive,
+                partial(ensure_tracker, self.store, self.settings),
+                partial(ensure_notifier, self.store, self.settings),
+            ]
+            for job in jobs:
                 try:
                     job()
                 except (WorkspaceError, OSError) as exc:

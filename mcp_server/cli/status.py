@@ -72,6 +72,6 @@ def _print_status(found: StudyStatus) -> None:
     console.print(
         f"tracking     {tracking.backend}, " + ("all arrived" if tracking.synced else f"{tracking.pending} to go")
     )
-    for line in (found.error, found.next_step):
+    for line in (*(found.warnings or ()), found.error, found.next_step):
         if line:
             console.print(line, soft_wrap=True)

@@ -19,6 +19,8 @@ from mcp_server.health.databases import damage
 from mcp_server.health.evidence import nobody_runs
 from mcp_server.health.owing import deliver_again, owe_again
 from mcp_server.health.violation import Remedy, Violation
+from mcp_server.notifications import queue
+from mcp_server.notifications.notifier import ensure_notifier
 from mcp_server.processes import kill_tree, owned_processes
 from mcp_server.store.schema import attempts, studies, trials
 from mcp_server.studies import events
@@ -55,8 +57,8 @@ def repairs(workspace: Workspace, violations: Iterable[Violation]) -> list[Repai
     found = [*mender.processes(broken["kill"]), *mender.attempts(broken["close"])]
     found += [*mender.records("owe", broken["owe"]), *mender.records("deliver", broken["deliver"])]
     found += [*mender.mirror(broken["mirror"]), *mender.files(broken)]
-    if (workspace.settings.workspace / "workspace.db").exists() and (names := workspace.studies.unattended()):
-        found.append(Repair(f"Start a runner for {', '.join(names)}.", mender.revive))
+    if (workspace.settings.workspace / "workspace.db").exists():
+        found += mender.work()
     return found
 
 
@@ -69,7 +71,20 @@ class _Mender:
         self._settings = workspace.settings
         self._folder = workspace.settings.workspace
 
-    def revive(self) -> None:
+    def work(self) -> Iterator[Repair]:
+        if names := self._workspace.studies.unattended():
+            yield Repair(f"Start a runner for {', '.join(names)}.", self._revive)
+        with self._workspace.store.read() as connection:
+            if number := queue.given_up(connection):
+                yield Repair(f"Try {number} notifications again that were given up.", self._notify)
+
+    def _notify(self) -> None:
+        with self._workspace.store.write() as connection:
+            queue.try_again(connection)
+        ensure_notifier(self._workspace.store, self._settings)
+        self._audit("tried notifications again")
+
+    def _revive(self) -> None:
         for name in self._workspace.studies.revive():
             with self._workspace.store.write() as connection:
                 study_id = connection.scalar(select(studies.c.id).where(studies.c.name == name))

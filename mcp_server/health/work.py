@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import func, select
 
 from mcp_server.health.finding import Finding
+from mcp_server.notifications import queue
 from mcp_server.store.schema import outbox, studies
 from mcp_server.studies.placement import runner_lock
 from mcp_server.tracking.outbox import OPEN_STATES
@@ -19,6 +20,7 @@ def work(workspace: Workspace) -> Iterator[Finding]:
         return
     with workspace.store.read() as connection:
         known = connection.execute(select(studies.c.id, studies.c.name)).all()
+        untold = queue.troubles(connection)
         pending = connection.scalar(select(func.count()).where(outbox.c.state.in_(OPEN_STATES))) or 0
     waiting = workspace.studies.unattended()
     running = [
@@ -37,3 +39,5 @@ def work(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("warning", f"{pending} records are not yet in MLflow: what is left {busy}.")
     else:
         yield Finding("ok", "Everything has arrived in MLflow.")
+    for text in untold:
+        yield Finding("warning", text, "Correct notify_* in the settings; --repair tries again what was given up.")

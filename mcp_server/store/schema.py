@@ -190,3 +190,18 @@ outbox = Table(
     Index("ix_outbox_open", "state", "id"),
     Index("ix_outbox_study", "study_id", "state"),
 )
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", String(10), nullable=False),  # webhook | command
+    Column("payload", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("state", String(10), nullable=False),  # queued | done | given_up
+    Column("tries", Integer, nullable=False, default=0),
+    Column("error", Text),
+    Column("done_at", Float),
+    Index("ix_notifications_state", "state"),
+)

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from mcp_server import logs
 from mcp_server.errors import BackendUnavailableError
 from mcp_server.execution.local import LocalExecutor
+from mcp_server.notifications.notifier import ensure_notifier
 from mcp_server.processes import thread_caps
-from mcp_server.settings import Settings
+from mcp_server.settings import PREFIX, SECRETS, Settings
 from mcp_server.store import Store
 from mcp_server.studies.ledger import Ledger, mark_failed
 from mcp_server.studies.memory import SamplerMemory
@@ -32,6 +33,8 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     arguments = parser.parse_args()
     settings = Settings.load(workspace=arguments.workspace)
+    for name in SECRETS:  # what trials start inherits this environment
+        os.environ.pop(PREFIX + name.upper(), None)
     logs.configure(settings.log_level)
     lock = runner_lock(settings.workspace, arguments.study)
     if not lock.acquire(0.5):  # somebody may be looking whether it is free
@@ -43,10 +46,11 @@ def main() -> None:
             ran = ledger is not None and _run(settings, ledger)
         finally:
             lock.release()
+        _wake(Store(settings.workspace), settings)
         if (
             ran and ledger is not None and ledger.waits()
         ):  # ordered while this runner went, and the next one found the lock taken
-            spawn_runner(settings.workspace, arguments.study)
+            spawn_runner(settings.workspace, arguments.study, settings.environment())
 
 
 def _ledger(settings: Settings, study_id: str) -> Ledger | None:
@@ -56,7 +60,12 @@ def _ledger(settings: Settings, study_id: str) -> Ledger | None:
         return Ledger(store, settings, study_id)
     except ValidationError as exc:
         log.exception("the study cannot be read")
-        mark_failed(store, study_id, f"the study cannot be read by this version: {exc.error_count()} fields do not fit")
+        mark_failed(
+            store,
+            settings,
+            study_id,
+            f"the study cannot be read by this version: {exc.error_count()} fields do not fit",
+        )
         return None
 
 
@@ -93,11 +102,17 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
             executor,
             logs=str(study_folder(settings.workspace, ledger.study_id) / "trials"),
             threads=threads,
-            wake_tracker=partial(ensure_tracker, Store(settings.workspace), settings),
+            wake=partial(_wake, Store(settings.workspace), settings),
         ).run()
         memory.close()
     finally:
         executor.close()
+
+
+def _wake(store: Store, settings: Settings) -> None:
+    """Start who delivers what this study leaves in the workspace, wherever nobody does."""
+    ensure_tracker(store, settings)
+    ensure_notifier(store, settings)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from mcp_server.notifications import queue
 from mcp_server.store.schema import attempts, sealed_reads, trials
 from mcp_server.studies import events
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
@@ -60,7 +61,7 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         pruner=definition.spec.pruner.type,
         final_test=final_test_of(connection, row.id),
         tracking=outbox.status(connection, row.id, backend),
-        warnings=definition.warnings or None,
+        warnings=[*definition.warnings, *queue.troubles(connection, row.id)] or None,
         next_step=_NEXT.get(row.stop_reason or row.state) or _NEXT[row.state],
         config=definition.spec.model_dump(mode="json", exclude_none=True) if full else None,
         events=events.latest(connection, row.id, EVENTS_SHOWN)[0] if full else None,

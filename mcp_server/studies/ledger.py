@@ -11,6 +11,7 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
+from mcp_server.studies.announcing import announce_end
 from mcp_server.studies.projection import Projection
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.states import move_study
@@ -49,6 +50,7 @@ class Ledger:
 
     def __init__(self, store: Store, settings: Settings, study_id: str) -> None:
         self._store = store
+        self._settings = settings
         self.study_id = study_id
         with store.read() as connection:
             row = connection.execute(select(studies).where(studies.c.id == study_id)).one()
@@ -102,6 +104,7 @@ class Ledger:
             if state != "paused":
                 best = self.trials.best_value(connection)
                 enqueue(connection, self.projection.end(state, reason, now, best, self._sequence(connection)))
+                announce_end(connection, self._settings, self.study_id)
         return True
 
     def fail(self, why: str) -> None:
@@ -182,7 +185,7 @@ class Ledger:
         return connection.scalar(select(func.count()).select_from(outbox).where(ends)) or 0
 
 
-def mark_failed(store: Store, study_id: str, why: str) -> None:
+def mark_failed(store: Store, settings: Settings, study_id: str, why: str) -> None:
     """End a study of which nothing but its row can be used."""
     with store.write(durable=True) as connection:
         _close_commands(connection, study_id, FINAL_TEST, why)
@@ -190,6 +193,7 @@ def mark_failed(store: Store, study_id: str, why: str) -> None:
             values = {"stop_reason": "internal_error", "error": why, "ended_at": time.time()}
             move_study(connection, study_id, "failed", **values)
             events.record(connection, study_id, "ended", detail={"state": "failed", "reason": "internal_error"})
+            announce_end(connection, settings, study_id)
 
 
 def close_command(connection: Connection, command_id: int, *, error: str | None = None) -> None:

@@ -37,14 +37,14 @@ class Runner:
         *,
         logs: str,
         threads: int,
-        wake_tracker: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._memory = memory
         self._executor = executor
         self._logs = logs
         self._threads = threads
-        self._wake_tracker = wake_tracker
+        self._wake = wake
         self._definition = ledger.definition
         size = self._definition.spec.sampler.size(self._definition.space)  # counted once: a grid may be large
         self._size = None if size is None else size + self._offset
@@ -79,7 +79,7 @@ class Runner:
 
     def _resume(self) -> None:
         self._ledger.begin()
-        self._wake_tracker()
+        self._wake()
         known = self._ledger.trials.known()
         self._memory.rebuild(known)
         self._next = len(known)
@@ -137,7 +137,7 @@ class Runner:
         if not self._ledger.end(state, reason, self.elapsed_s, error, ordered=orders):
             self._look_again = 0.0
             return False
-        self._wake_tracker()
+        self._wake()
         log.info("study ended", state=state, reason=reason)
         return True
 
@@ -219,7 +219,7 @@ class Runner:
         if self.elapsed_s - self._saved > SAVE_ELAPSED_S:
             self._saved = self.elapsed_s
             self._ledger.tick(self._saved)
-            self._wake_tracker()  # it may have been killed
+            self._wake()  # a process that delivers may have been killed
 
     def _on_report(self, event: Reported) -> None:
         attempt = self._running[event.job_id]

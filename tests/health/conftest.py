@@ -65,6 +65,6 @@ def template(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
 @pytest.fixture
 def healthy(template: Path, tmp_path: Path) -> Iterator[Workspace]:
     """A copy for one test."""
-    shutil.copytree(template, tmp_path / "workspace")
+    shutil.copytree(template, tmp_path / "workspace", dirs_exist_ok=True)
     with open_workspace(tmp_path / "workspace") as workspace:
         yield workspace

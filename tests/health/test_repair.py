@@ -1,6 +1,7 @@
 """What doctor can put right is right afterwards; finished results stay, and a second time changes nothing."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 
 from mcp_server.cli import application
 from mcp_server.errors import ConflictError
-from mcp_server.health import check_invariants, repair, repairs
+from mcp_server.health import check_invariants, repairs
+from mcp_server.store import KernelLock
 from mcp_server.store.schema import attempts, events, trials
 from mcp_server.studies.placement import runner_lock
 from mcp_server.workspace import Workspace
@@ -52,9 +54,10 @@ REPAIRABLE = [
 
 
 @pytest.fixture(autouse=True)
-def no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests deliver here and now; another process would do the same at its own time."""
-    monkeypatch.setattr(repair, "ensure_tracker", lambda *_: None)
+def no_tracker(tmp_path: Path) -> Iterator[None]:
+    """Tests deliver here and now: no tracker gets the lock of the workspace that `healthy` copies."""
+    with KernelLock(tmp_path / "workspace" / "tracker.lock"):
+        yield
 
 
 def results(workspace: Workspace) -> list[tuple]:

@@ -47,7 +47,7 @@ def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1) -> 
             executor,
             logs=str(workspace.settings.workspace / "logs"),
             threads=1,
-            wake_tracker=lambda: None,
+            wake=lambda: None,
         ).run()
     finally:
         executor.close()

@@ -93,6 +93,8 @@ def environment(trial: Trial) -> float:
     Path(trial.payload["folder"], f"{trial.number}.txt").write_text(
         " ".join(os.environ.get(name, "-") for name in names), encoding="utf-8"
     )
+    everything = "\n".join(f"{name}={value}" for name, value in os.environ.items())
+    Path(trial.payload["folder"], f"{trial.number}.env").write_text(everything, encoding="utf-8")
     return 1.0
 
 

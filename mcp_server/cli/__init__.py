@@ -12,6 +12,10 @@ COMMANDS = {
     "serve": "mcp_server.cli.serve",
     "demo": "mcp_server.cli.demo",
     "status": "mcp_server.cli.status",
+    "stop": "mcp_server.cli.stop",
+    "pause": "mcp_server.cli.pause",
+    "resume": "mcp_server.cli.resume",
+    "logs": "mcp_server.cli.logs",
     "doctor": "mcp_server.cli.doctor",
     "version": "mcp_server.cli.serve",
 }

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,12 +29,14 @@ def status(
     with Workspace(Settings.load(workspace=workspace)) as opened:
         if study is None:
             _print_table(opened.studies.read.page(100).studies)
+            _print_orphans(opened.studies.unattended())
         elif trials:
             sys.stdout.write(as_csv(opened.studies.read.table(study)))
         elif as_json:
             typer.echo(opened.studies.read.status(study, full=True).model_dump_json(exclude_none=True))
         else:
             _print_status(opened.studies.read.status(study))
+            _print_orphans([name for name in opened.studies.unattended() if name == study])
 
 
 def as_csv(table: Table) -> str:
@@ -59,6 +62,11 @@ def _print_table(table: Table) -> None:
     for row in table.rows:
         grid.add_row(*("" if cell is None else str(cell) for cell in row))
     Console(markup=False, emoji=False).print(grid if table.rows else "No study yet.")
+
+
+def _print_orphans(names: list[str]) -> None:
+    for name in names:
+        typer.echo(f"Nobody runs {name}: tuning-mcp resume {shlex.quote(name)} goes on with it, and any server does.")
 
 
 def _print_status(found: StudyStatus) -> None:

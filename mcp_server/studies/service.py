@@ -4,6 +4,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -18,8 +19,9 @@ from mcp_server.studies import events
 from mcp_server.studies.analyst import Analyst
 from mcp_server.studies.control import Controller, Launch, changed_limits
 from mcp_server.studies.definition import changes, check_parallel, define, define_callable
-from mcp_server.studies.placement import capacity, runner_lock
+from mcp_server.studies.placement import capacity, runner_lock, study_folder
 from mcp_server.studies.planning import Planner
+from mcp_server.studies.queries import find
 from mcp_server.studies.reading import StudyReader
 from mcp_server.studies.spec import WAIT_LIMIT_S, Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, StudyStatus
@@ -216,10 +218,21 @@ class Studies:
         """The names of studies that have work to do and nobody who does it."""
         return [name for _, name in self._unattended()]
 
-    def revive(self) -> list[str]:
-        """The names of studies that were given a new runner: they had work to do and nobody did it."""
+    def runner_log(self, name: str) -> Path:
+        """The file that the study's runners log to, whether it is there yet or not.
+
+        Raises:
+            StudyNotFoundError: If there is no such study.
+        """
+        with self._store.read() as connection:
+            return study_folder(self._settings.workspace, find(connection, name).id) / "runner.log"
+
+    def revive(self, only: str | None = None) -> list[str]:
+        """The names of studies, or of one, that were given a new runner: they had work to do and nobody did it."""
         revived = []
         for study_id, name in self._unattended():
+            if only not in {None, name}:
+                continue
             self._launch(self._settings.workspace, study_id)
             revived.append(name)
             log.info("study revived", study=study_id, name=name)

@@ -21,7 +21,7 @@ EventKind = Literal[
     "trial_ended",  # detail: state and cause
     "attempt_lost",
     "limit_reached",
-    "waiting",  # detail: why nothing runs: no slot, a full disk
+    "waiting",  # detail: {"for": what it waits for while nothing runs, e.g. "a free slot"}
     "resumed",
     "ended",  # detail: state and reason
     "repaired",
@@ -59,3 +59,14 @@ def latest(
         for r in rows[:limit]
     ]
     return found, rows[limit - 1].id if len(rows) > limit else None
+
+
+def waiting_for(connection: Connection, study_id: str) -> str | None:
+    """What the study waits for, as long as nothing has happened since it said so."""
+    row = connection.execute(
+        select(events.c.kind, events.c.detail)
+        .where(events.c.study_id == study_id)
+        .order_by(events.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return str(row.detail["for"]) if row is not None and row.kind == "waiting" else None

@@ -11,6 +11,7 @@ from mcp_server.store import Store
 from mcp_server.store.schema import attempts, studies, trials
 from mcp_server.studies import events
 from mcp_server.studies.digest import against_baseline, best_of, counts_of, final_test_of, noisy, short, status_of
+from mcp_server.studies.progress import Progress, progress_of
 from mcp_server.studies.queries import best_first, find
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.summary import (
@@ -198,6 +199,15 @@ class StudyReader:
             row = find(connection, name)
             found, older = events.latest(connection, row.id, limit, before)
         return EventList(study_name=row.name, events=found, next_cursor=None if older is None else encode_cursor(older))
+
+    def progress(self, name: str) -> Progress:
+        """How far the study is, in one line; cheap enough to ask often.
+
+        Raises:
+            StudyNotFoundError: If there is no such study.
+        """
+        with self._store.read() as connection:
+            return progress_of(connection, find(connection, name))
 
     def ended(self, name: str) -> bool:
         """Whether nothing will happen to the study by itself."""

@@ -178,14 +178,11 @@ class Studies:
     def wait(self, name: str, wait_s: float, progress: Progress = _silent) -> None:
         """Return when nothing will happen to the study by itself, or after `wait_s` seconds."""
         until = time.monotonic() + min(wait_s, WAIT_LIMIT_S)
-        told = 0.0
+        told = -PROGRESS_EVERY_S
         while not self.read.ended(name) and time.monotonic() < until:
             if time.monotonic() - told >= PROGRESS_EVERY_S:
                 told = time.monotonic()
-                status = self.read.status(name)
-                done = status.n_complete + status.n_pruned + status.n_failed
-                best = "" if status.best_value is None else f", best {status.metric} {status.best_value:.4g}"
-                progress(done, status.n_trials, f"trial {done}/{status.n_trials}{best}")
+                progress(*self.read.progress(name))
             time.sleep(POLL_S)
 
     def settle(self, name: str, wait_s: float, progress: Progress = _silent) -> None:

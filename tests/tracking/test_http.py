@@ -76,8 +76,12 @@ def test_what_waited_for_a_server_that_was_down_arrives_once_and_can_be_read(tmp
     try:
         table = runs.search(RunQuery(study_name="churn", columns=["run_id", "status"]))
         details = runs.get(str(table.rows[0][0]))
+        stored = runs.stored("s1")
     finally:
         runs.close()
     assert [row[1] for row in table.rows] == ["FINISHED"] * 5
     assert table.backend == "http"
+    assert sorted(run.uid for run in stored) == ["s1", *(f"s1/{number}" for number in range(5))]
+    assert {(run.status, run.deleted) for run in stored} == {("FINISHED", False)}
+    assert [run.params["kernel"] for run in stored if run.uid == "s1/3"] == ["rbf"]
     assert [artifact.path for artifact in details.artifacts] == ["config.json"]

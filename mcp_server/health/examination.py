@@ -14,13 +14,14 @@ from mcp_server.workspace import Workspace
 def examine(workspace: Workspace) -> tuple[list[Finding], list[Violation]]:
     """What was found, in the order in which it would be mended, and which invariants do not hold."""
     found = [*installation(), *folder(workspace.settings), *databases(workspace)]
-    broken = check_invariants(workspace)
-    if damage(workspace.settings.workspace / "workspace.db") is not None:
-        return found, broken
+    broken: list[Violation] = []
     try:
-        found += work(workspace)
+        broken = check_invariants(workspace)
+        if damage(workspace.settings.workspace / "workspace.db") is None:
+            found += work(workspace)
     except BackendUnavailableError as exc:
         found.append(Finding("problem", exc.message, exc.hint))
-    if not broken:
-        found.append(Finding("ok", f"All {len(PROMISES)} invariants hold."))
+    else:
+        if not broken:
+            found.append(Finding("ok", f"All {len(PROMISES)} invariants hold."))
     return found, broken

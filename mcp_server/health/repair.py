@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Select, select
 
 from mcp_server.access import Principal, Role
@@ -206,7 +207,12 @@ class _Mender:
         self._audit(f"cut {path}")
 
     def _ledger(self, study_id: str) -> Ledger:
-        return Ledger(self._workspace.store, self._settings, study_id)
+        try:
+            return Ledger(self._workspace.store, self._settings, study_id)
+        except ValidationError as exc:
+            raise ConflictError(
+                "This version cannot read the study.", hint="Use the version that wrote it, or a newer one."
+            ) from exc
 
     def _audit(self, text: str) -> None:
         self._workspace.audit.record(

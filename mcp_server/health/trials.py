@@ -104,7 +104,7 @@ def within_budget(study: StudyEvidence, slots: int) -> Iterator[Violation]:
     limit = study.row.timeout_s
     if limit is not None and study.row.elapsed_s > limit + max(longest, 1.0) + _CLOSING_S:
         yield violation(study, "I11", f"it ran for {study.row.elapsed_s:.1f} s, and {limit:g} s were allowed")
-    budget = study.row.spec["spec"].get("cost_budget_usd")
+    budget = study.row.spec.get("spec", {}).get("cost_budget_usd")
     costs = [attempt.cost_usd for attempt in tried]
     slots = study.row.parallel or slots
     if budget is not None and fsum(costs) > budget + slots * max(costs, default=0.0):

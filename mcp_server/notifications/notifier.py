@@ -66,7 +66,8 @@ class NotifierLoop:
             for owed in due:
                 self._deliver(owed)
             if not due:
-                time.sleep(POLL_S)
+                soonest = min(self._not_before[owed.id] for owed in waiting)
+                time.sleep(min(POLL_S, max(0.0, soonest - time.monotonic())))
 
     def _deliver(self, owed: Owed) -> None:
         try:

@@ -51,7 +51,7 @@ def serving(receiver: Receiver) -> Iterator[str]:
             """The tests look at what was received."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/hooks/c4nary-path?key=c4nary-query"

@@ -85,7 +85,7 @@ def test_a_client_hears_what_is_waited_for_when_nothing_runs(
             study_id = connection.scalar(select(studies.c.id))
             events.record(connection, study_id, "waiting", detail={"for": why})
 
-    _, told = wait_for(workspace, era, 0.3)
+    _, told = wait_for(workspace, era, 0.05)
 
     assert told == [(0, 6, line)]
 

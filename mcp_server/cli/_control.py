@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mcp_server.access import Principal, Role
 from mcp_server.settings import Settings
 from mcp_server.workspace import Workspace
 
-BY = "local"  # who has the files of a workspace is its owner
+BY = Principal("local", Role.ADMIN)  # who has the files of a workspace may do everything with it
 
 Study = Annotated[str, typer.Argument(help="Name of a study.")]
 WorkspaceFolder = Annotated[Path | None, typer.Option(help="Folder of the databases.")]

@@ -176,8 +176,8 @@ class _Mender:
             if path.exists():
                 forget_study(path, study_id, ledger.name)
             if known := ledger.trials.known():
-                mirror = OptunaMirror(path, ledger.name, ledger.definition)
-                mirror.catch_up(known)
+                mirror = OptunaMirror(path, ledger.name, study_id, ledger.definition)
+                mirror.catch_up(known, ledger.trials.spaces())
                 mirror.close()
             with self._workspace.store.write() as connection:
                 _note(connection, study_id, "written to optuna.db anew")

@@ -20,6 +20,7 @@ from mcp_server.studies.ledger import Ledger, mark_failed
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
 from mcp_server.studies.placement import capacity, runner_lock, spawn_runner, study_folder
+from mcp_server.studies.removal import forget
 from mcp_server.studies.runner import Runner
 from mcp_server.tracking.tracker import ensure_tracker
 
@@ -41,8 +42,8 @@ def main() -> None:
         log.info("another runner holds the study", study=arguments.study)
         return
     with structlog.contextvars.bound_contextvars(study=arguments.study, pid=os.getpid()):
-        ledger = _ledger(settings, arguments.study)
         try:
+            ledger = _ledger(settings, arguments.study)
             ran = ledger is not None and _run(settings, ledger)
         finally:
             lock.release()
@@ -56,6 +57,9 @@ def main() -> None:
 def _ledger(settings: Settings, study_id: str) -> Ledger | None:
     """The study's ledger; a study that this version cannot read is failed, or it would be started for ever."""
     store = Store(settings.workspace)
+    if forget(store, settings, study_id):
+        ensure_tracker(store, settings)
+        return None
     try:
         return Ledger(store, settings, study_id)
     except ValidationError as exc:
@@ -94,7 +98,7 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
     # The workers' imports go on in the background while this process imports Optuna.
     executor = LocalExecutor(slots, threads=threads, preload=ledger.definition.preload)
     try:
-        mirror = OptunaMirror(settings.workspace / "optuna.db", ledger.name, ledger.definition)
+        mirror = OptunaMirror(settings.workspace / "optuna.db", ledger.name, ledger.study_id, ledger.definition)
         memory = SamplerMemory(ledger.definition, mirror)
         Runner(
             ledger,

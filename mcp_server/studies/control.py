@@ -1,148 +1,118 @@
 """Orders to a study: what servers and the command line write, and its runner carries out."""
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, exists, insert, select, update
+from sqlalchemy import Connection, Row, exists, select
 
-from mcp_server.errors import ConflictError, InvalidRequestError, StudyFinishedError
+from mcp_server.access import Permission, Principal
+from mcp_server.errors import ConflictError, InvalidRequestError, PermissionDeniedError, StudyFinishedError
 from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
+from mcp_server.studies import events
+from mcp_server.studies.orders import FINAL_TEST, Order
+from mcp_server.studies.placement import capacity, runner_lock
 from mcp_server.studies.queries import find
-from mcp_server.studies.spec import Action, StudySpec
+from mcp_server.studies.spec import StudySpec
 from mcp_server.studies.states import requeue
+from mcp_server.studies.steering import command, steer, stop_trial, write
 from mcp_server.types import ENDED_STATES, JsonObject
 
 Launch = Callable[[Path, str], object]
 
 
 class Controller:
-    """Gives orders to the studies of one workspace. Safe to share between threads."""
+    """Gives orders to the studies of one workspace. Safe to share between threads.
+
+    An order is one transaction: it is written with its event, or refused and nothing has changed.
+    """
 
     def __init__(self, store: Store, settings: Settings, *, launch: Launch) -> None:
         self._store = store
         self._settings = settings
         self._launch = launch
 
-    def give(
-        self, name: str, action: Action, owner: str, *, n_trials: int | None = None, timeout_s: float | None = None
-    ) -> None:
-        """Tell a study to pause, resume, stop, extend or test its winner.
+    def give(self, name: str, order: Order, by: Principal, limits: JsonObject | None = None) -> str | None:
+        """Write an order; what the caller should know about it, if anything.
+
+        `limits` are other fields of the spec that an `extend` changes.
 
         Raises:
             StudyNotFoundError: If there is no such study.
-            StudyFinishedError: If it has ended, for what only a running study can do.
-            InvalidRequestError: If `n_trials` is missing or is not more than now.
+            PermissionDeniedError: If it is somebody else's and the caller is no admin.
+            StudyFinishedError: If it has ended, for what only a study that goes on can do.
+            ConflictError: If the order does not fit the state of the study, or repeats what was tried.
+            InvalidRequestError: If a parameter does not belong to the action, is missing or is wrong.
         """
-        with self._store.read() as connection:
+        order.check()
+        with self._store.write(durable=True) as connection:
             row = find(connection, name)
-        if action != "extend" and (n_trials, timeout_s) != (None, None):
-            raise InvalidRequestError(
-                f"n_trials and timeout_s do nothing with {action}.", hint='Use action="extend"; it also resumes.'
-            )
-        match action:
+            require_owner(row, by)
+            detail: JsonObject = {"action": order.action, **order.given(), **(limits or {})}
+            events.record(connection, row.id, "ordered", by.name, detail=detail)
+            note = self._carry_out(connection, row, order, by, limits or {})
+            state = connection.scalar(select(studies.c.state).where(studies.c.id == row.id))
+        self._wake(row.id, state, wanted=order.action == FINAL_TEST)
+        return note
+
+    def _wake(self, study_id: str, state: str | None, *, wanted: bool = False) -> None:
+        """Start a runner where there is something to do for one; one that lives hears of the order by itself."""
+        if (
+            state == "queued"
+            or wanted
+            or (state == "running" and runner_lock(self._settings.workspace, study_id).is_free())
+        ):
+            self._launch(self._settings.workspace, study_id)
+
+    def _carry_out(
+        self, connection: Connection, row: Row[Any], order: Order, by: Principal, limits: JsonObject
+    ) -> str | None:
+        match order.action:
             case "pause" | "stop":
-                self._halt(row, action)
+                return _halt(connection, row, order, by)
             case "resume":
-                self._resume(row)
+                _resume(connection, row)
             case "extend":
-                self.extend(row, n_trials, timeout_s)
+                _extend(connection, row, order, limits)
             case "final_test":
-                self._request_final_test(row, owner)
-
-    def _halt(self, row: Row[Any], action: str) -> None:
-        if row.state in ENDED_STATES:
-            raise StudyFinishedError(
-                f"Study {row.name!r} has ended already ({row.state}).", hint="Nothing is running; read its status."
-            )
-        with self._store.write(durable=True) as connection:
-            connection.execute(update(studies).where(studies.c.id == row.id).values(desired=action))
-            if action == "stop":  # the end of a paused study is a runner's to write, like any other
-                state = connection.scalar(select(studies.c.state).where(studies.c.id == row.id))
-                if state in {"paused", "waiting_for_approval"}:
-                    requeue(connection, row.id)
-        if row.state != "paused" or action == "stop":
-            self._launch(self._settings.workspace, row.id)
-
-    def _resume(self, row: Row[Any]) -> None:
-        if row.state == "finished":
-            raise StudyFinishedError(
-                f"Study {row.name!r} has finished its {row.n_trials} trials.",
-                hint='Use action="extend" with a larger n_trials.',
-            )
-        if row.state in {"queued", "running"} and row.desired == "run":
-            raise ConflictError(f"Study {row.name!r} is {row.state} already.", hint="Read its status.")
-        if row.timeout_s is not None and row.elapsed_s >= row.timeout_s:
-            raise ConflictError(
-                f"Study {row.name!r} has used its {row.timeout_s:g} s.",
-                hint=f'Use action="extend" with a larger timeout_s, e.g. {2 * row.timeout_s:g}.',
-            )
-        self._run(row.id, {})
-
-    def extend(
-        self, row: Row[Any], n_trials: int | None, timeout_s: float | None, limits: JsonObject | None = None
-    ) -> None:
-        """Raise the totals of a study, and let it go on.
-
-        Raises:
-            InvalidRequestError: If nothing is raised.
-        """
-        more_time = n_trials is None and timeout_s is not None and timeout_s > (row.timeout_s or math.inf)
-        if not (more_time or (n_trials is not None and n_trials > row.n_trials)):
-            raise InvalidRequestError(
-                f"extend needs n_trials above the present total of {row.n_trials}"
-                + ("." if n_trials is None else f", got {n_trials}."),
-                hint=f"n_trials is the new total, e.g. {row.n_trials * 2}.",
-            )
-        given: JsonObject = {"n_trials": n_trials, "timeout_s": timeout_s}
-        values = {name: value for name, value in given.items() if value is not None}
-        spec = {**row.spec, "spec": {**row.spec["spec"], **values, **(limits or {})}}
-        self._run(row.id, {**values, "spec": spec})
-
-    def _run(self, study_id: str, values: JsonObject) -> None:
-        with self._store.write(durable=True) as connection:
-            state = connection.scalar(select(studies.c.state).where(studies.c.id == study_id))
-            connection.execute(update(studies).where(studies.c.id == study_id).values(desired="run", **values))
-            if state not in {"queued", "running"}:
-                requeue(connection, study_id)
-        self._launch(self._settings.workspace, study_id)
-
-    def _request_final_test(self, row: Row[Any], owner: str) -> None:
-        if row.state not in ENDED_STATES and row.state != "paused":
-            raise ConflictError(
-                f"Study {row.name!r} is {row.state}: its winner is not known yet.",
-                hint="Test it when the study has ended.",
-            )
-        if not row.dataset or not row.dataset["n_sealed"]:
-            raise InvalidRequestError(
-                f"Study {row.name!r} has no sealed test rows.", hint="Start one with test_size > 0, e.g. 0.2."
-            )
-        with self._store.write(durable=True) as connection:
-            connection.execute(
-                insert(commands).values(
-                    study_id=row.id, action="final_test", arguments={}, owner=owner, created_at=time.time()
-                )
-            )
-        self._launch(self._settings.workspace, row.id)
+                _request_final_test(connection, row, by)
+            case _:
+                return steer(connection, row, order, by, cores=capacity(self._settings))
+        return None
 
     def command_error(self, name: str) -> str | None:
-        """Why the study's latest command failed, None when it did not."""
+        """Why the study's latest final test failed, None when it did not."""
         with self._store.read() as connection:
             row = find(connection, name)
-            return connection.scalar(
-                select(commands.c.error).where(commands.c.study_id == row.id).order_by(commands.c.id.desc()).limit(1)
-            )
+            mine = (commands.c.study_id == row.id) & (commands.c.action == FINAL_TEST)
+            return connection.scalar(select(commands.c.error).where(mine).order_by(commands.c.id.desc()).limit(1))
 
     def busy(self, name: str) -> bool:
-        """Whether the study has a command that is not done."""
+        """Whether the study has a final test that is not done."""
         with self._store.read() as connection:
             row = find(connection, name)
-            open_command = exists().where(commands.c.study_id == row.id, commands.c.done_at.is_(None))
-            return bool(connection.scalar(select(open_command)))
+            return bool(connection.scalar(select(exists().where(commands.c.study_id == row.id, awaits_runner()))))
+
+
+def require_owner(row: Row[Any], by: Principal) -> None:
+    """Let the owner of a study and admins go on.
+
+    Raises:
+        PermissionDeniedError: For anybody else; it names the owner.
+    """
+    if row.owner != by.name and not by.allows(Permission.ADMIN):
+        raise PermissionDeniedError(
+            f"Study {row.name!r} belongs to {row.owner}; {by.name} may read it only.",
+            hint=f"Ask {row.owner}, or somebody with the role admin.",
+        )
+
+
+def awaits_runner() -> Any:  # noqa: ANN401 - SQLAlchemy's type of a condition has a parameter that says nothing here
+    """The condition on `commands` of those that need a runner even when their study is at rest."""
+    return (commands.c.action == FINAL_TEST) & commands.c.done_at.is_(None)
 
 
 def changed_limits(row: Row[Any], spec: StudySpec) -> JsonObject:
@@ -154,3 +124,79 @@ def changed_limits(row: Row[Any], spec: StudySpec) -> JsonObject:
             f"{', '.join(limits)} cannot change while study {row.name!r} is {row.state}.", hint="Pause it first."
         )
     return limits
+
+
+def _halt(connection: Connection, row: Row[Any], order: Order, by: Principal) -> str | None:
+    if row.state in ENDED_STATES:
+        raise StudyFinishedError(
+            f"Study {row.name!r} has ended already ({row.state}).", hint="Nothing is running; read its status."
+        )
+    if order.trial is not None:
+        return stop_trial(connection, row, order.trial, by)
+    if order.action == "pause":
+        _refuse_unapproved(row)
+        write(connection, row.id, desired="pause")
+        return None
+    write(connection, row.id, desired="drain" if order.how == "drain" else "stop")
+    if row.state in {"paused", "waiting_for_approval"}:  # its end is a runner's to write, like any other
+        requeue(connection, row.id)
+    return None
+
+
+def _resume(connection: Connection, row: Row[Any]) -> None:
+    _refuse_unapproved(row)
+    if row.state == "finished":
+        raise StudyFinishedError(
+            f"Study {row.name!r} has finished its {row.n_trials} trials.",
+            hint='Use action="extend" with a larger n_trials.',
+        )
+    if row.state in {"queued", "running"} and row.desired == "run":
+        raise ConflictError(f"Study {row.name!r} is {row.state} already.", hint="Read its status.")
+    if row.timeout_s is not None and row.elapsed_s >= row.timeout_s:
+        raise ConflictError(
+            f"Study {row.name!r} has used its {row.timeout_s:g} s.",
+            hint=f'Use action="extend" with a larger timeout_s, e.g. {2 * row.timeout_s:g}.',
+        )
+    _run(connection, row, {})
+
+
+def _extend(connection: Connection, row: Row[Any], order: Order, limits: JsonObject) -> None:
+    _refuse_unapproved(row)
+    n_trials, timeout_s = order.n_trials, order.timeout_s
+    more_time = n_trials is None and timeout_s is not None and timeout_s > (row.timeout_s or math.inf)
+    if not (more_time or (n_trials is not None and n_trials > row.n_trials)):
+        raise InvalidRequestError(
+            f"extend needs n_trials above the present total of {row.n_trials}"
+            + ("." if n_trials is None else f", got {n_trials}."),
+            hint=f"n_trials is the new total, e.g. {row.n_trials * 2}.",
+        )
+    given: JsonObject = {"n_trials": n_trials, "timeout_s": timeout_s}
+    values = {name: value for name, value in given.items() if value is not None}
+    spec = {**row.spec, "spec": {**row.spec["spec"], **values, **limits}}
+    _run(connection, row, {**values, "spec": spec})
+
+
+def _request_final_test(connection: Connection, row: Row[Any], by: Principal) -> None:
+    if row.state not in ENDED_STATES and row.state != "paused":
+        raise ConflictError(
+            f"Study {row.name!r} is {row.state}: its winner is not known yet.",
+            hint="Test it when the study has ended.",
+        )
+    if not row.dataset or not row.dataset["n_sealed"]:
+        raise InvalidRequestError(
+            f"Study {row.name!r} has no sealed test rows.", hint="Start one with test_size > 0, e.g. 0.2."
+        )
+    command(connection, row, FINAL_TEST, {}, by)
+
+
+def _run(connection: Connection, row: Row[Any], values: JsonObject) -> None:
+    write(connection, row.id, desired="run", **values)
+    if row.state not in {"queued", "running"}:
+        requeue(connection, row.id)
+
+
+def _refuse_unapproved(row: Row[Any]) -> None:
+    if row.state == "waiting_for_approval":
+        raise ConflictError(
+            f"Study {row.name!r} waits for approval.", hint="Somebody with the role admin approves it; or stop it."
+        )

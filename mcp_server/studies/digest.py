@@ -6,10 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from mcp_server.notifications import queue
-from mcp_server.store.schema import attempts, sealed_reads, trials
+from mcp_server.store.schema import attempts, commands, sealed_reads, trials
 from mcp_server.studies import events
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
+from mcp_server.studies.orders import ENQUEUE
 from mcp_server.studies.queries import best_first
+from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.summary import BaselineComparison, FinalTest, StudyStatus
 from mcp_server.tracking import outbox
@@ -34,6 +36,7 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
     definition = StudyDefinition.model_validate(row.spec)
     counts, failures = counts_of(connection, row.id)
     best = best_of(connection, row)
+    spaces = Spaces.read(connection, row.id, definition.space)
     baseline = against_baseline(connection, row, best, definition)
     return StudyStatus(
         study_name=row.name,
@@ -44,6 +47,7 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         n_pruned=counts.get("pruned", 0),
         n_failed=counts.get("failed", 0),
         n_running=counts.get("running", 0),
+        n_waiting=waiting_of(connection, row.id) or None,
         metric=row.metric,
         direction=row.direction,
         best_value=best.value if best else None,
@@ -63,6 +67,8 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         tracking=outbox.status(connection, row.id, backend),
         warnings=[*definition.warnings, *queue.troubles(connection, row.id)] or None,
         next_step=_NEXT.get(row.stop_reason or row.state) or _NEXT[row.state],
+        space_version=spaces.version if spaces.version > 1 else None,
+        search_space=spaces.current.model_dump(mode="json") if full else None,
         config=definition.spec.model_dump(mode="json", exclude_none=True) if full else None,
         events=events.latest(connection, row.id, EVENTS_SHOWN)[0] if full else None,
     )
@@ -82,6 +88,12 @@ def counts_of(connection: Connection, study_id: str) -> tuple[dict[str, int], di
         if state == "failed":
             failures[cause or "failed"] = count
     return counts, failures
+
+
+def waiting_of(connection: Connection, study_id: str) -> int:
+    """Enqueued candidates that have not begun."""
+    mine = (commands.c.study_id == study_id) & (commands.c.action == ENQUEUE) & commands.c.done_at.is_(None)
+    return connection.scalar(select(func.count()).select_from(commands).where(mine)) or 0
 
 
 def cost_of(connection: Connection, study_id: str) -> float:

@@ -12,14 +12,13 @@ from mcp_server.store import Store
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
 from mcp_server.studies.announcing import announce_end
+from mcp_server.studies.orders import FINAL_TEST, STOP_TRIAL
 from mcp_server.studies.projection import Projection
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.states import move_study
 from mcp_server.studies.trial_ledger import TrialLedger, set_elapsed
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, StudyState
-
-FINAL_TEST = "final_test"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,9 @@ class Ledger:
 
     def waits(self) -> bool:
         """Whether the study has something to do that nobody has begun."""
-        return self.orders().state == "queued" or bool(self.pending_commands(FINAL_TEST))
+        with self._store.read() as connection:
+            queued = connection.scalar(select(studies.c.state).where(studies.c.id == self.study_id)) == "queued"
+        return queued or bool(self.pending_commands(FINAL_TEST))
 
     def begin(self) -> None:
         """Mark the study as running and its unfinished attempts as lost; tracking learns of the study."""
@@ -100,7 +101,7 @@ class Ledger:
             values = {"stop_reason": reason, "ended_at": ended_at, "error": error, "elapsed_s": elapsed_s}
             move_study(connection, self.study_id, state, **values)
             events.record(connection, self.study_id, "ended", detail={"state": state, "reason": reason})
-            _close_commands(connection, self.study_id, "stop_trial")
+            _close_commands(connection, self.study_id, STOP_TRIAL)
             if state != "paused":
                 best = self.trials.best_value(connection)
                 enqueue(connection, self.projection.end(state, reason, now, best, self._sequence(connection)))
@@ -143,10 +144,10 @@ class Ledger:
             ).all()
         return [Command(row.id, row.action, row.arguments) for row in rows]
 
-    def refuse_command(self, command: Command, why: str) -> None:
-        """Record that a command cannot be carried out."""
+    def close_command(self, command: Command, *, error: str | None = None) -> None:
+        """Record that a command is carried out, or why it cannot be."""
         with self._store.write() as connection:
-            close_command(connection, command.id, error=why)
+            _close_command(connection, command.id, error=error)
 
     def count_sealed_read(self, number: int) -> int:
         """The id of a new entry: trial `number` is about to be scored on the sealed rows."""
@@ -163,7 +164,7 @@ class Ledger:
         """Record the outcome of a final test."""
         result = ended.result
         with self._store.write(durable=True) as connection:
-            close_command(connection, command.id, error=None if result else ended.error or ended.state)
+            _close_command(connection, command.id, error=None if result else ended.error or ended.state)
             if result:
                 low, high = result.metrics.get("low"), result.metrics.get("high")
                 connection.execute(
@@ -196,8 +197,7 @@ def mark_failed(store: Store, settings: Settings, study_id: str, why: str) -> No
             announce_end(connection, settings, study_id)
 
 
-def close_command(connection: Connection, command_id: int, *, error: str | None = None) -> None:
-    """Record that a command is carried out, or why it cannot be."""
+def _close_command(connection: Connection, command_id: int, *, error: str | None = None) -> None:
     connection.execute(update(commands).where(commands.c.id == command_id).values(done_at=time.time(), error=error))
 
 

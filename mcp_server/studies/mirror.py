@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from mcp_server.store import KernelLock
-from mcp_server.studies.space import SearchSpace
+from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.types import Params, TrialState
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
     from optuna.trial import TrialState as OptunaState
 
 
 BACKLOG = 10_000
+OWNER_ATTRIBUTE = "tuning.study_id"
 
 log = structlog.get_logger()
 
@@ -36,30 +38,36 @@ class KnownTrial:
     params: Params
     value: float | None
     reports: dict[int, float] = field(default_factory=dict)
+    source: str = "sampler"
+    space_version: int = 1
 
 
 class OptunaMirror:
-    """Optuna's study called `name` in the SQLite file `path`, created when there is none.
+    """Optuna's study called `name` in the SQLite file `path`, created when there is none for `study_id`.
 
     Two short transactions per trial: its row is created complete with its parameters, and later gets its result. All
     of it happens in a thread of its own, in order, because no trial has to wait for it. When the file cannot follow
     (it is damaged, or somebody deleted the study in it), that is logged and the study goes on without: nothing is in
     the file that is not in our rows, and the next runner brings it up to them.
+
+    A study whose choices were changed is written anew, because Optuna wants them equal in all trials of a study.
     """
 
-    def __init__(self, path: Path, name: str, definition: StudyDefinition) -> None:
+    def __init__(self, path: Path, name: str, study_id: str, definition: StudyDefinition) -> None:
         self._path = path
         self._name = name
+        self._owner = study_id
         self._definition = definition
+        self._spaces = Spaces((definition.space,))
         self._ids: dict[int, int] = {}
         self._lost = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="mirror")
         self._room = BoundedSemaphore(BACKLOG)
         self._later(self._open)
 
-    def catch_up(self, rows: Sequence[KnownTrial]) -> None:
+    def catch_up(self, rows: Sequence[KnownTrial], spaces: Spaces) -> None:
         """Make the file say what our rows, ordered by number, say. May be cut off and repeated."""
-        self._later(partial(self._catch_up, rows))
+        self._later(partial(self._catch_up, rows, spaces))
 
     def opened(self, trial: KnownTrial) -> None:
         """Add a trial that is on record; adding it again changes nothing."""
@@ -99,22 +107,41 @@ class OptunaMirror:
 
     def _open(self) -> None:
         from optuna.exceptions import DuplicatedStudyError
-        from optuna.study import StudyDirection
 
         self._storage = _storage(self._path)
-        direction = StudyDirection.MAXIMIZE if self._definition.direction == "maximize" else StudyDirection.MINIMIZE
         try:
-            self._study_id = self._storage.create_new_study([direction], self._name)
+            self._study_id = self._create_study()
         except DuplicatedStudyError:
             self._study_id = self._storage.get_study_id_from_name(self._name)
+            owner = self._storage.get_study_user_attrs(self._study_id).get(OWNER_ATTRIBUTE)
+            if owner is None:  # written by an earlier version, which did not say whose it is
+                self._storage.set_study_user_attr(self._study_id, OWNER_ATTRIBUTE, self._owner)
+            elif owner != self._owner:  # left by a study of this name that was deleted
+                self._renew()
+
+    def _create_study(self) -> int:
+        from optuna.study import StudyDirection
+
+        direction = StudyDirection.MAXIMIZE if self._definition.direction == "maximize" else StudyDirection.MINIMIZE
+        study_id = self._storage.create_new_study([direction], self._name)
+        self._storage.set_study_user_attr(study_id, OWNER_ATTRIBUTE, self._owner)
+        return study_id
+
+    def _renew(self) -> None:
+        self._storage.delete_study(self._study_id)
+        self._study_id = self._create_study()
+        self._ids.clear()
 
     def _disconnect(self) -> None:
-        # A connection that is closed later, by the garbage collector, would write to a file that others may have moved.
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        _disconnect(self._storage)
 
-    def _catch_up(self, rows: Sequence[KnownTrial]) -> None:
+    def _catch_up(self, rows: Sequence[KnownTrial], spaces: Spaces) -> None:
+        self._spaces = spaces
         found = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        # A file that is ahead of our rows holds another study: one of this name that was deleted.
+        if len(found) > len(rows) or any(self._clashes(trial) for trial in found):
+            self._renew()
+            found = []
         for row in rows:
             if row.number >= len(found):
                 self._create(row)
@@ -126,9 +153,19 @@ class OptunaMirror:
                     self._storage.set_trial_intermediate_value(self._ids[row.number], step, row.reports[step])
                 self._finish(row.number, row.state, row.value)
 
+    def _clashes(self, trial: "FrozenTrial") -> bool:
+        """Whether no trial with the present choices can lie beside this one."""
+        from optuna.distributions import CategoricalDistribution
+
+        return any(
+            isinstance(entry, CategoricalDistribution) and tuple(entry.choices) != self._spaces.choices(name)
+            for name, entry in trial.distributions.items()
+        )
+
     def _create(self, trial: KnownTrial) -> None:
         if trial.number not in self._ids:
-            template = frozen_trial(self._definition.space, trial)
+            distributions = self._spaces.distributions(trial.params, trial.space_version)
+            template = frozen_trial(distributions, trial)
             self._ids[trial.number] = self._storage.create_new_trial(self._study_id, template)
 
     def _finish(self, number: int, state: TrialState, value: float | None) -> None:
@@ -136,11 +173,12 @@ class OptunaMirror:
         self._storage.set_trial_state_values(self._ids.pop(number), optuna_state(state), values)
 
 
-def frozen_trial(space: SearchSpace, trial: KnownTrial, *, notes: Mapping[str, float] | None = None) -> "FrozenTrial":
-    """The trial as Optuna stores it, with a pruner's `notes`; parameters outside the space (a baseline's) go."""
+def frozen_trial(
+    distributions: "dict[str, BaseDistribution]", trial: KnownTrial, *, notes: Mapping[str, float] | None = None
+) -> "FrozenTrial":
+    """The trial as Optuna stores it, with a pruner's `notes`; parameters without a distribution are left out."""
     from optuna.trial import create_trial
 
-    distributions = space.distributions(trial.params)
     frozen = create_trial(
         state=optuna_state(trial.state),
         value=trial.value if trial.state == "complete" else None,
@@ -154,14 +192,24 @@ def frozen_trial(space: SearchSpace, trial: KnownTrial, *, notes: Mapping[str, f
 
 
 def forget_study(path: Path, study_id: str, name: str) -> None:
-    """Remove our study from the file, if it is there. May be cut off and repeated."""
-    storage = _storage(path)
-    for study in storage.get_all_studies():
-        if study.study_name == name:
-            log.info("a study is removed from optuna.db", study=study_id, name=name)
-            storage.delete_study(study._study_id)  # noqa: SLF001 - the storage's methods want it
-    storage.remove_session()
-    storage.engine.dispose()
+    """Remove our study with this id from the file, if it is there. May be cut off and repeated.
+
+    A file that cannot be used is left as it is: a new study of the same name does not take what is not its own.
+    """
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if not path.exists():
+        return
+    try:
+        storage = _storage(path)
+        for study in storage.get_all_studies():
+            owner = study.user_attrs.get(OWNER_ATTRIBUTE)  # which earlier versions did not write
+            if owner == study_id or (owner is None and study.study_name == name):
+                storage.delete_study(study._study_id)  # noqa: SLF001 - the storage's methods want it
+        _disconnect(storage)
+    except (OptunaError, SQLAlchemyError, OSError) as exc:
+        log.warning("optuna.db keeps a deleted study", file=str(path), error=f"{type(exc).__name__}: {exc}")
 
 
 def optuna_state(state: TrialState) -> "OptunaState":
@@ -194,3 +242,9 @@ def _storage(path: Path) -> "RDBStorage":
             return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     finally:
         event.remove(Pool, "connect", prepare)
+
+
+def _disconnect(storage: "RDBStorage") -> None:
+    # A connection that is closed later, by the garbage collector, would write to a file that others may have moved.
+    storage.remove_session()
+    storage.engine.dispose()

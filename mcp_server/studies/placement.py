@@ -8,6 +8,9 @@ from mcp_server.processes import OWNER, spawn_detached
 from mcp_server.settings import Settings
 from mcp_server.store import KernelLock
 
+RUNNER_FILES = frozenset({"runner.lock", "runner.log"})
+"""What a runner makes in its study's folder before it has looked at the study."""
+
 
 def capacity(settings: Settings) -> int:
     """How many trials may run at a time by default: the cores this process may use."""

@@ -31,6 +31,8 @@ class Attempt:
     deaths: int = 0  # workers that died under it while the runner lived
     reports: list[ReportedValue] = field(default_factory=list)
     explanation: str | None = None  # why it was told to stop
+    space_version: int = 1
+    command: int | None = None  # the order that asked for this trial
 
 
 class Projection:

@@ -7,9 +7,12 @@ from dataclasses import replace
 import structlog
 
 from mcp_server.execution import Ended, Executor, Reported, TrialTask
-from mcp_server.studies.ledger import FINAL_TEST, Command, Ledger, Orders
+from mcp_server.studies.directives import STOPPED, Directives
+from mcp_server.studies.ledger import Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
+from mcp_server.studies.orders import FINAL_TEST
 from mcp_server.studies.projection import Attempt, ReportedValue
+from mcp_server.studies.reconcile import reconcile
 from mcp_server.studies.samplers import Design
 from mcp_server.studies.stopping import Limits, StopReason, Tally, Use, exhausted
 from mcp_server.studies.trial_ledger import CANCELLED
@@ -48,7 +51,8 @@ class Runner:
         self._definition = ledger.definition
         size = self._definition.spec.sampler.size(self._definition.space)  # counted once: a grid may be large
         self._size = None if size is None else size + self._offset
-        self._design = Design(self._definition.space, self._definition.spec.seed, self._definition.design_size)
+        self._designed = 0  # trials that follow the sampler's list, if it has one
+        self._directives = Directives(ledger, memory, executor)
         self._running: dict[str, Attempt] = {}
         self._started: dict[str, float] = {}
         self._tally = Tally()
@@ -78,18 +82,12 @@ class Runner:
             self._final_test(command)
 
     def _resume(self) -> None:
-        self._ledger.begin()
+        found = reconcile(self._ledger, self._memory, deaths=DEATHS_PER_TRIAL)
         self._wake()
-        known = self._ledger.trials.known()
-        self._memory.rebuild(known)
-        self._next = len(known)
+        self._due = found.due
+        self._next = found.n_trials
+        self._designed = found.sources[self._definition.spec.sampler.type]
         self._tally = self._ledger.trials.tally()
-        for attempt in self._ledger.trials.unfinished():
-            self._memory.begin(attempt.number, attempt.params)  # in the order of their numbers
-            if attempt.deaths < DEATHS_PER_TRIAL:
-                self._due.append(attempt)
-            else:
-                self._close(attempt, Ended("", "lost", 0.0, error=f"it killed its worker {DEATHS_PER_TRIAL} times"))
 
     def _trials(self) -> None:
         while True:
@@ -118,11 +116,15 @@ class Runner:
         if time.monotonic() >= self._look_again:
             self._known_orders = self._ledger.orders()
             self._look_again = time.monotonic() + ORDERS_EVERY_S
+            for attempt in self._directives.look(self._known_orders, self._running, self._due):
+                self._due.remove(attempt)
+                self._close(attempt, Ended("", "cancelled", 0.0, error=STOPPED))
         return self._known_orders
 
     def _conclude(self, orders: Orders, reason: str | None) -> bool:
         """Whether the study came to rest, now that nothing runs."""
-        if orders.desired == "stop":
+        if orders.desired in {"stop", "drain"}:
+            self._abandon()
             return self._end("stopped", "user", orders)
         if orders.desired == "pause" and reason != "timeout" and (reason != "trials" or self._due):
             return self._end("paused", None, orders)
@@ -173,23 +175,31 @@ class Runner:
 
     def _start_new(self) -> None:
         number = self._next
-        planned, source = self._plan(number)
+        planned, source, command = self._plan(number)
         params = self._memory.begin(number, planned)
         self._next += 1
-        self._start(Attempt(number, 0, params, source, time.time()))
+        version = self._memory.spaces.version
+        self._start(Attempt(number, 0, params, source, time.time(), space_version=version, command=command))
 
-    def _plan(self, number: int) -> tuple[Params | None, str]:
+    def _plan(self, number: int) -> tuple[Params | None, str, int | None]:
+        """Parameters that are settled, where the trial comes from, and the order that asked for it."""
         if number == 0 and self._definition.baseline is not None:
-            return self._definition.baseline, "baseline"
-        sampler = self._definition.spec.sampler
-        planned = sampler.planned(self._design, number - self._offset)
-        return planned, sampler.type if planned is not None else "sampler"
+            return self._definition.baseline, "baseline", None
+        if candidate := self._directives.next_candidate():
+            return candidate[0], "enqueued", candidate[1]
+        sampler, spec = self._definition.spec.sampler, self._definition.spec
+        design = Design(self._memory.spaces.current, spec.seed, self._definition.design_size)
+        planned = sampler.planned(design, self._designed)
+        if planned is None:
+            return None, "sampler", None
+        self._designed += 1
+        return planned, sampler.type, None
 
     def _start(self, attempt: Attempt) -> None:
         job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"
         log_path = f"{self._logs}/{attempt.number:05d}-{attempt.attempt}.log"
         self._ledger.trials.open(attempt, log_path)
-        self._memory.opened(attempt.number, attempt.params)
+        self._memory.opened(attempt.number, attempt.params, attempt.space_version)
         self._running[job_id] = attempt
         self._started[job_id] = time.monotonic()
         params: JsonObject = {**attempt.params}
@@ -259,7 +269,7 @@ class Runner:
         """Score the best trial on the sealed rows; the read is counted before it happens."""
         best = self._ledger.trials.best()
         if best is None:
-            return self._ledger.refuse_command(command, "no trial has completed yet")
+            return self._ledger.close_command(command, error="no trial has completed yet")
         number, params = best
         read_id = self._ledger.count_sealed_read(number)
         self._executor.submit(

@@ -10,6 +10,7 @@ from typing import Any, cast
 import structlog
 from sqlalchemy import Connection, Row, exists, insert, or_, select
 
+from mcp_server.access import Principal, Role
 from mcp_server.data.spec import DataSpec, PreparedData
 from mcp_server.errors import ConflictError, InvalidRequestError, StudyExistsError
 from mcp_server.settings import Settings
@@ -17,17 +18,21 @@ from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies import events
 from mcp_server.studies.analyst import Analyst
-from mcp_server.studies.control import Controller, Launch, changed_limits
+from mcp_server.studies.control import Controller, Launch, awaits_runner, changed_limits, require_owner
 from mcp_server.studies.definition import changes, check_parallel, define, define_callable
+from mcp_server.studies.orders import Action, Order
 from mcp_server.studies.placement import capacity, runner_lock, study_folder
 from mcp_server.studies.planning import Planner
 from mcp_server.studies.queries import find
 from mcp_server.studies.reading import StudyReader
-from mcp_server.studies.spec import WAIT_LIMIT_S, Action, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
-from mcp_server.studies.summary import PlanSummary, StudyStatus
+from mcp_server.studies.removal import Remover, marked
+from mcp_server.studies.spec import WAIT_LIMIT_S, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
+from mcp_server.studies.summary import DeletedStudy, PlanSummary, StudyStatus
 from mcp_server.types import StudyState, shown
 
 Progress = Callable[[float, float | None, str], None]
+Caller = str | Principal
+"""Who asks: a principal with a role, or the name of a library caller, who may do what an operator may."""
 
 POLL_S = 0.2
 PROGRESS_EVERY_S = 5.0
@@ -49,6 +54,7 @@ class Studies:
         self._analyst = analyst
         self._planner = Planner(store, settings, analyst)
         self._controller = Controller(store, settings, launch=launch)
+        self._remover = Remover(store, settings, launch=launch)
         self.read = StudyReader(store, backend)
 
     def plan(self, spec: PlanSpec, owner: str) -> PlanSummary:
@@ -63,7 +69,7 @@ class Studies:
     def start(
         self,
         spec: StudySpec,
-        owner: str,
+        by: Caller,
         *,
         plan_id: str | None = None,
         idempotency_key: str | None = None,
@@ -75,6 +81,7 @@ class Studies:
 
         Raises:
             StudyExistsError: If a study of this name exists and the request does not continue it.
+            PermissionDeniedError: If it is somebody else's and the caller is no admin.
             DataError: If the data cannot be used.
             InvalidRequestError: If the request contradicts itself or the data.
         """
@@ -87,8 +94,8 @@ class Studies:
         if repeated is not None:
             return self.read.status(repeated)
         if existing is not None:
-            return self._resume_to(existing, spec)
-        return self._create(spec, owner, idempotency_key)
+            return self._resume_to(existing, spec, _principal(by))
+        return self._create(spec, _principal(by).name, idempotency_key)
 
     def _same_request(self, connection: Connection, key: str | None) -> str | None:
         if key is None:
@@ -156,7 +163,8 @@ class Studies:
             )
         return self._analyst.prepare(spec)
 
-    def _resume_to(self, row: Row[Any], spec: StudySpec) -> StudyStatus:
+    def _resume_to(self, row: Row[Any], spec: StudySpec, by: Principal) -> StudyStatus:
+        require_owner(row, by)
         earlier = StudyDefinition.model_validate(row.spec)
         found = changes(spec, earlier.spec, earlier.space)
         digest = row.dataset["digest"] if row.dataset else None
@@ -172,7 +180,8 @@ class Studies:
                 f"Study {row.name!r} exists ({row.state}, {row.n_trials} trials in total).",
                 hint=f"Pass n_trials > {row.n_trials} to continue it, or choose another study_name.",
             )
-        self._controller.extend(row, spec.n_trials, spec.timeout_s, changed_limits(row, spec))
+        more = Order(action="extend", n_trials=spec.n_trials, timeout_s=spec.timeout_s)
+        self._controller.give(row.name, more, by, changed_limits(row, spec))
         return self.read.status(row.name)
 
     def wait(self, name: str, wait_s: float, progress: Progress = _silent) -> None:
@@ -198,18 +207,29 @@ class Studies:
         if not self._controller.busy(name) and (error := self._controller.command_error(name)):
             raise ConflictError(f"The last command of study {name!r} failed: {error}.", hint="Read its status.")
 
-    def control(
-        self, name: str, action: Action, owner: str, *, n_trials: int | None = None, timeout_s: float | None = None
-    ) -> StudyStatus:
-        """The study's status after it was told to pause, resume, stop, extend or test its winner.
+    def control(self, name: str, action: Action, by: Caller, **parameters: object) -> StudyStatus:
+        """The study's status after an order; `note` says what became of it. `parameters` are those of `Order`.
 
         Raises:
             StudyNotFoundError: If there is no such study.
-            StudyFinishedError: If it has ended, for what only a running study can do.
-            InvalidRequestError: If `n_trials` is missing or is not more than now.
+            PermissionDeniedError: If it is somebody else's and the caller is no admin.
+            StudyFinishedError: If it has ended, for what only a study that goes on can do.
+            ConflictError: If the order does not fit the state of the study, or repeats what was tried.
+            InvalidRequestError: If a parameter does not belong to the action, is missing or is wrong.
         """
-        self._controller.give(name, action, owner, n_trials=n_trials, timeout_s=timeout_s)
-        return self.read.status(name)
+        note = self._controller.give(name, Order.of(action, parameters), _principal(by))
+        return self.read.status(name).model_copy(update={"note": note})
+
+    def delete(self, name: str, by: Caller, *, confirm: str) -> DeletedStudy:
+        """What was deleted with the study; only an admin may, and `confirm` must be the exact name.
+
+        Raises:
+            StudyNotFoundError: If there is no such study.
+            PermissionDeniedError: If the caller may not delete.
+            InvalidRequestError: If `confirm` is not its exact name.
+            ConflictError: If it runs.
+        """
+        return self._remover.delete(name, _principal(by), confirm=confirm)
 
     def unattended(self) -> list[str]:
         """The names of studies that have work to do and nobody who does it."""
@@ -225,8 +245,13 @@ class Studies:
             return study_folder(self._settings.workspace, find(connection, name).id) / "runner.log"
 
     def revive(self, only: str | None = None) -> list[str]:
-        """The names of studies, or of one, that were given a new runner: they had work to do and nobody did it."""
+        """The names of studies, or of one, that were given a new runner: they had work to do and nobody did it.
+
+        What is left of deleted studies is removed, too.
+        """
         revived = []
+        for study_id in self._half_deleted():
+            self._launch(self._settings.workspace, study_id)
         for study_id, name in self._unattended():
             if only not in {None, name}:
                 continue
@@ -236,13 +261,22 @@ class Studies:
         return revived
 
     def _unattended(self) -> list[tuple[str, str]]:
-        waiting = exists().where(commands.c.study_id == studies.c.id, commands.c.done_at.is_(None))
+        waiting = exists().where(commands.c.study_id == studies.c.id, awaits_runner())
         unfinished: list[StudyState] = ["queued", "running"]
         with self._store.read() as connection:
             rows = connection.execute(
                 select(studies.c.id, studies.c.name).where(or_(studies.c.state.in_(unfinished), waiting))
             ).all()
         return [(row.id, row.name) for row in rows if runner_lock(self._settings.workspace, row.id).is_free()]
+
+    def _half_deleted(self) -> list[str]:
+        with self._store.read() as connection:
+            left = marked(connection)
+        return [study_id for study_id in left if runner_lock(self._settings.workspace, study_id).is_free()]
+
+
+def _principal(by: Caller) -> Principal:
+    return Principal(by, Role.OPERATOR) if isinstance(by, str) else by
 
 
 def name_key(name: str) -> str:

@@ -50,15 +50,15 @@ class SearchSpace(RootModel[dict[str, Distribution]]):
             return root
         if len(root) > PARAMETER_LIMIT:
             raise ValueError(f"a space may have {PARAMETER_LIMIT} parameters, this one has {len(root)}")
-        problems, parsed = [], {}
+        problems, entries = [], {}
         for name, entry in root.items():
             try:
-                parsed[name] = _parsed(entry)
+                entries[name] = parsed(entry)
             except ValidationError as exc:
-                problems += [f"{shown(name)}: {_reason(error)}" for error in exc.errors(include_url=False)]
+                problems += [f"{shown(name)}: {reason(error)}" for error in exc.errors(include_url=False)]
         if problems:
             raise ValueError("; ".join(problems))
-        return parsed
+        return entries
 
     @model_validator(mode="after")
     def _conditions_hold(self) -> Self:
@@ -111,6 +111,16 @@ class SearchSpace(RootModel[dict[str, Distribution]]):
             if name in self.root and not isinstance(self.root[name], Fixed) and self.root[name].contains(value)
         }
 
+    def fits(self, params: Params) -> bool:
+        """Whether a trial of this space could have these parameters: all that exist, each inside, and no others."""
+        chosen: Params = {}
+        for name, distribution in self.ordered():
+            if self.active(name, chosen):
+                if name not in params or not distribution.contains(params[name]):
+                    return False
+                chosen[name] = params[name]
+        return chosen.keys() == params.keys()
+
     @property
     def conditional(self) -> bool:
         """Whether some parameter exists only for some values of others."""
@@ -130,7 +140,7 @@ class SearchSpace(RootModel[dict[str, Distribution]]):
         for name in sorted({*self.root, *other.root}):
             mine, theirs = self.root.get(name), other.root.get(name)
             if mine != theirs:
-                found.append(f"{name}: {_brief(mine)} -> {_brief(theirs)}")
+                found.append(f"{name}: {brief(mine)} -> {brief(theirs)}")
         return found
 
     def grid(self) -> "Grid":
@@ -239,7 +249,12 @@ def _levels(name: str, entry: Distribution) -> list[Scalar] | range:
             return [min(low + i * step, high) for i in range(math.floor((high - low) / step + 1e-9) + 1)]
 
 
-def _parsed(entry: JsonValue | BaseModel) -> Distribution:
+def parsed(entry: JsonValue | BaseModel) -> Distribution:
+    """The distribution that an entry of a space stands for.
+
+    Raises:
+        pydantic.ValidationError: If it is none.
+    """
     if isinstance(entry, list | tuple):
         return _adapter.validate_python({"type": "categorical", "choices": entry})
     if not isinstance(entry, dict | BaseModel):
@@ -258,14 +273,16 @@ def _guessed_type(entry: Mapping[str, JsonValue]) -> str:
     return "int" if all(isinstance(b, int) and not isinstance(b, bool) for b in bounds) else "float"
 
 
-def _reason(error: Mapping[str, Any]) -> str:
+def reason(error: Mapping[str, Any]) -> str:
+    """What pydantic found wrong with an entry, as the end of a sentence."""
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     where = [str(part) for part in error["loc"] if part not in {"float", "int", "categorical", "fixed"}]
     return f"{'.'.join(where)} {message} (got {shown(error['input'])})" if where else message
 
 
-def _brief(entry: Distribution | None) -> str:
+def brief(entry: Distribution | None) -> str:
+    """An entry in a few words."""
     match entry:
         case None:
             return "absent"

@@ -1,7 +1,7 @@
 """What a caller asks of a study: the tool's arguments, a YAML sweep and the library call are this one model."""
 
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
@@ -130,6 +130,3 @@ def did_you_mean(name: str, known: list[str]) -> str:
     """
     near = get_close_matches(name, known, 1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
-
-
-Action = Literal["pause", "resume", "stop", "extend", "final_test"]

@@ -53,6 +53,7 @@ class StudyStatus(_Model):
     n_pruned: int
     n_failed: int
     n_running: int
+    n_waiting: int | None = Field(default=None, description="Enqueued candidates that have not begun.")
     metric: str
     direction: Direction
     best_value: float | None = None
@@ -71,7 +72,10 @@ class StudyStatus(_Model):
     final_test: FinalTest | None = None
     tracking: TrackingStatus
     warnings: list[str] | None = None
+    note: str | None = Field(default=None, description="What became of an order.")
     next_step: str | None = None
+    space_version: int | None = Field(default=None, description="Of the search space, when it was changed.")
+    search_space: JsonObject | None = None
     config: JsonObject | None = None
     events: list[StudyEvent] | None = Field(default=None, description="The latest, newest first.")
 
@@ -149,6 +153,14 @@ class PlanSummary(_Model):
     notes: list[str] | None = None
     warnings: list[str] | None = None
     next_step: str
+
+
+class DeletedStudy(_Model):
+    """What is gone."""
+
+    study_name: str
+    n_trials: int = Field(description="Trials that were deleted with it.")
+    message: str
 
 
 class TrialSummary(_Model):

@@ -2,18 +2,19 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from mcp_server.execution import Ended
 from mcp_server.store import Store
-from mcp_server.store.schema import attempts, reports, studies, trials
+from mcp_server.store.schema import attempts, commands, reports, studies, trials
 from mcp_server.studies import events
 from mcp_server.studies.mirror import KnownTrial
-from mcp_server.studies.projection import Attempt, Projection
+from mcp_server.studies.projection import Attempt, Projection, ReportedValue
 from mcp_server.studies.queries import best_first
+from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.states import end_attempt, end_trial
 from mcp_server.studies.stopping import Tally
@@ -36,16 +37,26 @@ class TrialLedger:
         self._projection = projection
         self.usd_per_second = 0.0
 
-    def known(self) -> list[KnownTrial]:
-        """All trials, by number, as the sampler's memory must have them."""
-        seen: dict[int, dict[int, float]] = {}
+    def known(self, in_flight: Mapping[int, Sequence[ReportedValue]] | None = None) -> list[KnownTrial]:
+        """All trials, by number, as the sampler's memory must have them; `in_flight` is what running ones reported."""
+        seen = {number: {r.step: r.value for r in reported} for number, reported in (in_flight or {}).items()}
         with self._store.read() as connection:
             rows = connection.execute(
                 select(trials).where(trials.c.study_id == self._study_id).order_by(trials.c.number)
             ).all()
             for report in connection.execute(select(reports).where(reports.c.study_id == self._study_id)):
                 seen.setdefault(report.number, {})[report.step] = report.value
-        return [KnownTrial(r.number, r.state, r.params, r.value, self._compared(seen.get(r.number, {}))) for r in rows]
+        return [
+            KnownTrial(
+                r.number, r.state, r.params, r.value, self._compared(seen.get(r.number, {})), r.source, r.space_version
+            )
+            for r in rows
+        ]
+
+    def spaces(self) -> Spaces:
+        """The spaces that the study has had."""
+        with self._store.read() as connection:
+            return Spaces.read(connection, self._study_id, self._definition.space)
 
     def unfinished(self) -> list[Attempt]:
         """Trials whose last attempt was lost: each is due again under its own number."""
@@ -66,7 +77,10 @@ class TrialLedger:
                 .where(trials.c.study_id == self._study_id, trials.c.state == "running")
                 .order_by(trials.c.number)
             ).all()
-        return [Attempt(r.number, r.attempt, r.params, r.source, r.started_at, r.deaths) for r in rows]
+        return [
+            Attempt(r.number, r.attempt, r.params, r.source, r.started_at, r.deaths, space_version=r.space_version)
+            for r in rows
+        ]
 
     def open(self, attempt: Attempt, log_path: str) -> None:
         """Record that an attempt starts now; its first attempt creates the trial."""
@@ -80,9 +94,13 @@ class TrialLedger:
                         source=attempt.source,
                         params=attempt.params,
                         optuna_number=attempt.number,
+                        space_version=attempt.space_version,
                         started_at=attempt.started_at,
                     )
                 )
+                if attempt.command is not None:  # with the trial, so that a candidate becomes one trial
+                    done = {"done_at": attempt.started_at, "result": {"trial": attempt.number}}
+                    connection.execute(update(commands).where(commands.c.id == attempt.command).values(**done))
             connection.execute(
                 insert(attempts).values(
                     study_id=self._study_id,

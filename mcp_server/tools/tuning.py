@@ -3,22 +3,23 @@
 import time
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mcp_server.access import Permission
 from mcp_server.data.profile import DatasetProfile
 from mcp_server.data.spec import Encoding, Separator
-from mcp_server.studies.spec import WAIT_LIMIT_S, Action, PlanSpec, StudySpec
-from mcp_server.studies.summary import BestParams, PlanSummary, StudyList, StudyStatus, TrialTable
+from mcp_server.studies.orders import Order
+from mcp_server.studies.spec import WAIT_LIMIT_S, PlanSpec, StudySpec
+from mcp_server.studies.summary import BestParams, DeletedStudy, PlanSummary, StudyList, StudyStatus, TrialTable
 from mcp_server.tools._toolset import Call, Toolset
-from mcp_server.types import Name, Seconds
+from mcp_server.types import Name
 
 toolset = Toolset("tuning", default=True)
 
-StudyName = Annotated[Name, Field(description="Name of an existing study.")]
+StudyName = Annotated[Name, Field(description="An existing study.")]
 Wait = Annotated[
     float,
-    Field(ge=0, le=45, allow_inf_nan=False, description="Wait up to this many seconds for the study to end."),
+    Field(ge=0, le=45, allow_inf_nan=False, description="Seconds to wait for the end of the study."),
 ]
 
 
@@ -69,7 +70,7 @@ def start_automl_study(call: Call, spec: StartSpec) -> StudyStatus:
     studies = call.workspace.studies
     status = studies.start(
         StudySpec(**own),
-        call.principal.name,
+        call.principal,
         plan_id=spec.plan_id,
         idempotency_key=spec.idempotency_key,
         force=spec.force,
@@ -108,33 +109,33 @@ def list_automl_studies(
     return call.workspace.studies.read.page(limit, cursor)
 
 
-class ControlSpec(BaseModel):
+class ControlSpec(Order):
     """What to tell a study."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     study_name: StudyName
-    action: Action = Field(
-        description="pause lets running trials end; stop ends them; resume goes on; extend raises n_trials; "
-        "final_test scores the winner on the sealed rows (do this once, at the end)."
-    )
-    n_trials: int | None = Field(default=None, ge=1, le=100_000, description="New total, for extend.")
-    timeout_s: Seconds | None = Field(default=None, description="New limit of running seconds, for extend.")
     wait_s: Wait = 0.0
 
 
 @toolset.tool(Permission.TUNE, title="Control a tuning study")
 def control_automl_study(call: Call, spec: ControlSpec) -> StudyStatus:
-    """Pause, resume, stop or extend a study, or test its winner on the rows that were sealed at the start."""
+    """Pause, resume, stop, extend or steer a study while it runs, or test its winner."""
     studies = call.workspace.studies
-    status = studies.control(
-        spec.study_name, spec.action, call.principal.name, n_trials=spec.n_trials, timeout_s=spec.timeout_s
-    )
+    status = studies.control(spec.study_name, spec.action, call.principal, **spec.given())
     if not spec.wait_s:
         return status
     wait = studies.settle if spec.action == "final_test" else studies.wait
     wait(spec.study_name, spec.wait_s, call.progress)
-    return studies.read.status(spec.study_name)
+    return studies.read.status(spec.study_name).model_copy(update={"note": status.note})
+
+
+@toolset.tool(Permission.DELETE, title="Delete a tuning study", destructive=True)
+def delete_automl_study(
+    call: Call,
+    study_name: StudyName,
+    confirm: Annotated[str, Field(max_length=200, description="The same name again.")],
+) -> DeletedStudy:
+    """Delete a study for good: its trials, logs and MLflow runs."""
+    return call.workspace.studies.delete(study_name, call.principal, confirm=confirm)
 
 
 @toolset.tool(Permission.READ, title="Compare the best trials")

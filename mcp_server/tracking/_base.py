@@ -62,6 +62,9 @@ class Tracker(Protocol):
     def reopen(self, run_id: str) -> None:
         """Show a run that was closed as running."""
 
+    def delete(self, experiment: str, uid: str) -> None:
+        """Mark the run `uid` and all whose uid begins with it as deleted, each once, and end those that still run."""
+
     def tidy(self) -> None:
         """Let the store put itself in order after many writes."""
 

@@ -11,10 +11,17 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from mcp_server.errors import BackendUnavailableError, WorkspaceError
 from mcp_server.store import Store, schema
-from mcp_server.tracking import projection
+from mcp_server.tracking import outbox, projection
 from mcp_server.tracking._base import Point, RunContent, Tracker
 from mcp_server.tracking.outbox import OPEN_STATES, has_pending
-from mcp_server.tracking.records import StudyEndRecord, StudyRecord, TrialRecord, parse_record, study_key
+from mcp_server.tracking.records import (
+    StudyDeletionRecord,
+    StudyEndRecord,
+    StudyRecord,
+    TrialRecord,
+    parse_record,
+    study_key,
+)
 from mcp_server.types import JsonObject
 
 _log = structlog.get_logger(__name__)
@@ -141,6 +148,9 @@ class Drain:
             case StudyEndRecord() as record:
                 self._flush(batch)
                 self._end_study(record)
+            case StudyDeletionRecord() as record:
+                self._flush(batch)
+                self._delete_study(record)
 
     def _project_trial(self, record: TrialRecord, row: Row, outcome: Outcome, batch: _Batch) -> None:
         parent = self._parent(record)
@@ -175,6 +185,13 @@ class Drain:
         self._tracker.add(run_id, points, tags)
         self._tracker.end(run_id, status, round(record.ended_at * 1_000))
         self._since_tidy += TIDY_EVERY
+
+    def _delete_study(self, record: StudyDeletionRecord) -> None:
+        self._tracker.delete(record.experiment, record.study_id)
+        with self._store.write() as connection:
+            outbox.forget(connection, record.study_id, record.key)
+        self._parents.pop(record.study_id, None)
+        self._going_on.discard(record.study_id)
 
     def _parent(self, record: TrialRecord | StudyEndRecord) -> Parent:
         if record.study_id not in self._parents:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DIGEST_LIMIT = 36
 CONFIG_FILE = "config.json"
+DELETED_AT_ONCE = 200
 _PROBE_BYTES = 65_536
 
 _REFUSALS = frozenset(
@@ -159,6 +160,19 @@ class MlflowTracker:
         """See `Tracker`. MLflow keeps the old end time until the next one."""
         with translated(self._target):
             self._client.update_run(run_id, status="RUNNING")
+
+    def delete(self, experiment: str, uid: str) -> None:
+        """See `Tracker`. MLflow keeps deleted runs until `mlflow gc` removes them."""
+        with translated(self._target):
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None:
+                return
+            mine = f"tags.`{UID_TAG}` LIKE '{uid}%'"
+            while runs := self._client.search_runs([found.experiment_id], mine, max_results=DELETED_AT_ONCE):
+                for run in runs:
+                    if run.info.status == "RUNNING":
+                        self._client.set_terminated(run.info.run_id, "KILLED")
+                    self._client.delete_run(run.info.run_id)
 
     def tidy(self) -> None:
         """See `Tracker`."""

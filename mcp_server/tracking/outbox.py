@@ -5,17 +5,17 @@ Source of the pattern: Transactional outbox, https://microservices.io/patterns/d
 
 import time
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mcp_server.store import schema
 from mcp_server.tracking.queries import TrackingStatus
-from mcp_server.tracking.records import StudyEndRecord, StudyRecord, TrialRecord
+from mcp_server.tracking.records import AnyRecord, StudyDeletionRecord, study_key
 
 OPEN_STATES = ("queued", "creating")
 
 
-def enqueue(connection: Connection, record: StudyRecord | TrialRecord | StudyEndRecord) -> None:
+def enqueue(connection: Connection, record: AnyRecord) -> None:
     """Owe `record` to the tracking store as part of the caller's transaction; the same key twice is one row."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {
@@ -26,6 +26,27 @@ def enqueue(connection: Connection, record: StudyRecord | TrialRecord | StudyEnd
         "created_at": time.time(),
     }
     connection.execute(insert(schema.outbox).on_conflict_do_nothing(index_elements=["key"]), row)
+
+
+def enqueue_deletion(connection: Connection, study_id: str, study_name: str, deleted_at: float) -> None:
+    """Owe the deletion of a study's runs as part of the caller's transaction; runs that were not begun never are."""
+    table = schema.outbox
+    mine = table.c.study_id == study_id
+    connection.execute(delete(table).where(mine, table.c.state == "queued", table.c.kind != "study"))
+    found = connection.execute(select(table.c.state, table.c.payload).where(table.c.key == study_key(study_id)))
+    study = found.one_or_none()
+    if study is None or study.state == "queued":
+        connection.execute(delete(table).where(mine))
+        return
+    experiment = str(study.payload.get("experiment", study_name))
+    names = {"study_id": study_id, "study_name": study_name, "experiment": experiment}
+    enqueue(connection, StudyDeletionRecord(**names, deleted_at=deleted_at))
+
+
+def forget(connection: Connection, study_id: str, kept_key: str) -> None:
+    """Drop what was owed of a deleted study, all but the record of its deletion."""
+    table = schema.outbox
+    connection.execute(delete(table).where(table.c.study_id == study_id, table.c.key != kept_key))
 
 
 def has_pending(connection: Connection) -> bool:

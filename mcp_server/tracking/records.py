@@ -1,4 +1,4 @@
-"""What is projected into the tracking store: one record per study start, per ended trial and per study end."""
+"""What is projected into the tracking store: one record per start, end and deletion of a study, and per ended trial."""
 
 import json
 from typing import Annotated, Literal, cast
@@ -99,9 +99,24 @@ class StudyEndRecord(_Part):
         return f"{self.study_id}/end/{self.sequence}"
 
 
-Record = Annotated[StudyRecord | TrialRecord | StudyEndRecord, Field(discriminator="kind")]
+class StudyDeletionRecord(_Part):
+    """A study was deleted: its runs, those of its trials too, are marked as deleted."""
 
-_RECORD: TypeAdapter[StudyRecord | TrialRecord | StudyEndRecord] = TypeAdapter(Record)
+    kind: Literal["study_deletion"] = "study_deletion"
+    study_id: str
+    study_name: str
+    experiment: str
+    deleted_at: float
+
+    @property
+    def key(self) -> str:
+        """What makes this record the same one when it is enqueued again."""
+        return f"{self.study_id}/deletion"
+
+
+AnyRecord = StudyRecord | TrialRecord | StudyEndRecord | StudyDeletionRecord
+
+_RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 
 
 def study_key(study_id: str) -> str:
@@ -109,7 +124,7 @@ def study_key(study_id: str) -> str:
     return study_id
 
 
-def parse_record(payload: JsonObject) -> StudyRecord | TrialRecord | StudyEndRecord:
+def parse_record(payload: JsonObject) -> AnyRecord:
     """The record that `payload` is a JSON dump of.
 
     Raises:

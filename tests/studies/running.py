@@ -29,7 +29,7 @@ def callable_spec(name: str = "study", objective: str = "quadratic", **changed: 
 
 def open_memory(workspace: Workspace, ledger: Ledger) -> SamplerMemory:
     """The sampler's memory with its mirror in the workspace."""
-    mirror = OptunaMirror(workspace.settings.workspace / "optuna.db", ledger.name, ledger.definition)
+    mirror = OptunaMirror(workspace.settings.workspace / "optuna.db", ledger.name, ledger.study_id, ledger.definition)
     return SamplerMemory(ledger.definition, mirror)
 
 

@@ -22,8 +22,8 @@ def status(workspace: Workspace) -> StudyStatus:
     return workspace.studies.read.status("study")
 
 
-def control(workspace: Workspace, action: str, **limits: float) -> StudyStatus:
-    return workspace.studies.control("study", action, "tester", **limits)
+def control(workspace: Workspace, action: str, by: str = "tester", **parameters: object) -> StudyStatus:
+    return workspace.studies.control("study", action, by, **parameters)
 
 
 def killed_runner(workspace: Workspace, in_flight: int) -> Ledger:
@@ -223,7 +223,7 @@ def test_limits_that_a_resume_changes_are_in_force(workspace: Workspace) -> None
 def test_a_limit_that_an_action_would_ignore_is_refused(workspace: Workspace) -> None:
     start(workspace)
 
-    with pytest.raises(InvalidRequestError, match="do nothing with pause"):
+    with pytest.raises(InvalidRequestError, match="n_trials does nothing with pause"):
         control(workspace, "pause", n_trials=99)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+MIRROR_PATIENCE_S = 2.0
+
 
 class SamplerMemory:
     """What the sampler and the pruner of one study know."""
@@ -134,6 +136,11 @@ class SamplerMemory:
         self._planned.pop(number, None)
         if self._mirror is not None:
             self._mirror.closed(number, state, value)
+
+    def settle(self) -> None:
+        """Return when the mirror has everything so far, unless its file does not let it write."""
+        if self._mirror is not None:
+            self._mirror.settle(MIRROR_PATIENCE_S)
 
     def close(self) -> None:
         """Return when the mirror has everything."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -80,6 +81,11 @@ class OptunaMirror:
     def closed(self, number: int, state: TrialState, value: float | None) -> None:
         """Give a trial its result."""
         self._later(partial(self._finish, number, state, value))
+
+    def settle(self, timeout_s: float) -> None:
+        """Return when everything so far is written, or after `timeout_s`."""
+        with suppress(TimeoutError):
+            self._writer.submit(lambda: None).result(timeout_s)
 
     def close(self) -> None:
         """Return when everything is written and the file is closed."""

@@ -136,6 +136,8 @@ class Runner:
         return self._end("finished" if reason in COMPLETE else "stopped", reason, orders)
 
     def _end(self, state: StudyState, reason: str | None, orders: Orders, error: str | None = None) -> bool:
+        # No runner starts for a study that has ended: what Optuna's file lacks by then it would lack for ever.
+        self._memory.settle()
         if not self._ledger.end(state, reason, self.elapsed_s, error, ordered=orders):
             self._look_again = 0.0
             return False

@@ -10,11 +10,11 @@ from mcp_server.cli._control import BY, Study, WaitS, WorkspaceFolder, steering
 def stop(
     study: Study,
     *,
-    drain: Annotated[bool, typer.Option("--drain", help="Let the trials that run come to their end.")] = False,
     workspace: WorkspaceFolder = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Let running trials end first.")] = False,
     wait_s: WaitS = 0.0,
 ) -> None:
     """End a study, also one whose runner died; its best trial so far stays, and resume goes on with it."""
     with steering(study, workspace, wait_s) as opened:
         opened.studies.control(study, "stop", BY, how="drain" if drain else "now")
-        typer.echo(f"{study}: told to stop; what runs {'comes to its end' if drain else 'is cancelled'}.")
+        typer.echo(f"{study}: told to stop; what runs {'may end' if drain else 'is cancelled'}.")

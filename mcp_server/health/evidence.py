@@ -9,13 +9,12 @@ from sqlalchemy import Connection, Row, func, select
 
 from mcp_server.errors import WorkspaceError
 from mcp_server.health.mirrored import MirroredTrial, mirrored_trials
-from mcp_server.store.schema import attempts, events, outbox, studies, trials, workspace_info
+from mcp_server.store.schema import attempts, events, outbox, studies, trials
 from mcp_server.studies.digest import best_of
 from mcp_server.studies.placement import runner_lock
+from mcp_server.studies.removal import marked
 from mcp_server.tracking.inventory import StoredRun
 from mcp_server.workspace import Workspace
-
-DELETED = "deleted:"  # marks a study whose files are still to be removed
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def gather(workspace: Workspace) -> Evidence:
         found = connection.execute(select(studies).order_by(studies.c.created_at)).all()
         grouped = _by_study(connection)
         best = {row.id: best_of(connection, row) for row in found}
-        marks = connection.scalars(select(workspace_info.c.key).where(workspace_info.c.key.startswith(DELETED))).all()
+        deleted = frozenset(marked(connection))
     resting = {study_id for study_id, _ in before.free & _glance(workspace).free}
     known = {row.id for row in found}
     return Evidence(
@@ -80,7 +79,7 @@ def gather(workspace: Workspace) -> Evidence:
             for row in found
         ],
         strays=[record for study_id, rows in grouped.records.items() if study_id not in known for record in rows],
-        deleted=frozenset(mark.removeprefix(DELETED) for mark in marks),
+        deleted=deleted,
         delivered=before.delivered,
         mirror_exists=mirror is not None,
         unread=unread,

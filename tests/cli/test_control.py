@@ -49,6 +49,19 @@ def test_a_study_is_paused_resumed_and_stopped_without_a_server(live: Workspace,
 
 
 @pytest.mark.process
+def test_a_study_that_is_drained_stops_when_its_running_trials_have_ended(live: Workspace, tmp_path: Path) -> None:
+    start_held(live, tmp_path / "held", hold=2, n_trials=1000)
+
+    assert "study: told to stop; what runs may end." in run(live, "stop", "study", "--drain").output
+    (tmp_path / "held" / "go").touch()
+    eventually(lambda: state(live) == "stopped")
+
+    status = live.studies.read.status("study")
+    assert (status.stop_reason, status.n_failed) == ("user", 0)
+    assert status.n_complete >= 4
+
+
+@pytest.mark.process
 def test_a_study_whose_runner_was_killed_is_stopped_all_the_same(live: Workspace, tmp_path: Path) -> None:
     start_held(live, tmp_path / "held", hold=2)
     kill_runner(live)

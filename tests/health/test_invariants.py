@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 
+from mcp_server.access import Principal, Role
 from mcp_server.health import PROMISES, check_invariants
 from mcp_server.processes import OWNER
 from mcp_server.store.schema import attempts, events, outbox, studies, trials
 from mcp_server.studies.placement import runner_lock, study_folder
+from mcp_server.studies.removal import forget, marked
 from mcp_server.tracking.inventory import runs_in_file, runs_of_client
 from mcp_server.tracking.mlflow import open_client
 from mcp_server.tracking.target import tracking_target
 from mcp_server.workspace import Workspace
-from tests.health.conftest import call_a_tool
+from tests.health.conftest import call_a_tool, deliver
 
 
 def rows(statement) -> Callable[[Workspace], None]:
@@ -265,6 +267,24 @@ def test_a_run_that_somebody_deleted_in_mlflow_is_no_violation(healthy: Workspac
     sql("mlflow.db", "UPDATE runs SET lifecycle_stage = 'deleted'")(healthy)
 
     assert check_invariants(healthy, settled=True) == []
+
+
+def test_a_study_that_was_deleted_is_not_missed(healthy: Workspace) -> None:
+    healthy.studies.delete("study", Principal("ann", Role.ADMIN), confirm="study")
+    assert check_invariants(healthy) == []
+
+    forgotten = study_folder(healthy.settings.workspace, study_id_of_mark(healthy))
+    assert forget(healthy.store, healthy.settings, forgotten.name)
+    deliver(healthy)
+
+    assert not forgotten.exists()
+    assert check_invariants(healthy, settled=True) == []
+
+
+def study_id_of_mark(workspace: Workspace) -> str:
+    with workspace.store.read() as connection:
+        (found,) = marked(connection)
+    return found
 
 
 def test_optuna_s_file_may_be_deleted(healthy: Workspace) -> None:

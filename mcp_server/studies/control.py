@@ -117,8 +117,9 @@ def awaits_runner() -> Any:  # noqa: ANN401 - SQLAlchemy's type of a condition h
 
 def changed_limits(row: Row[Any], spec: StudySpec) -> JsonObject:
     """What `spec` sets of the limits that a runner reads when it starts."""
-    names = {"trial_timeout_s", "parallel", "cost_budget_usd"} & spec.model_fields_set
-    limits = {name: value for name in sorted(names) if (value := getattr(spec, name)) != row.spec["spec"].get(name)}
+    names = {"trial_timeout_s", "parallel", "cost_budget_usd", "limits"} & spec.model_fields_set
+    given = spec.model_dump(mode="json", include=names)
+    limits = {name: value for name, value in sorted(given.items()) if value != row.spec["spec"].get(name)}
     if limits and row.state in {"queued", "running"}:
         raise ConflictError(
             f"{', '.join(limits)} cannot change while study {row.name!r} is {row.state}.", hint="Pause it first."
@@ -134,17 +135,15 @@ def _halt(connection: Connection, row: Row[Any], order: Order, by: Principal) ->
     if order.trial is not None:
         return stop_trial(connection, row, order.trial, by)
     if order.action == "pause":
-        _refuse_unapproved(row)
         write(connection, row.id, desired="pause")
         return None
     write(connection, row.id, desired="drain" if order.how == "drain" else "stop")
-    if row.state in {"paused", "waiting_for_approval"}:  # its end is a runner's to write, like any other
+    if row.state == "paused":  # its end is a runner's to write, like any other
         requeue(connection, row.id)
     return None
 
 
 def _resume(connection: Connection, row: Row[Any]) -> None:
-    _refuse_unapproved(row)
     if row.state == "finished":
         raise StudyFinishedError(
             f"Study {row.name!r} has finished its {row.n_trials} trials.",
@@ -161,7 +160,6 @@ def _resume(connection: Connection, row: Row[Any]) -> None:
 
 
 def _extend(connection: Connection, row: Row[Any], order: Order, limits: JsonObject) -> None:
-    _refuse_unapproved(row)
     n_trials, timeout_s = order.n_trials, order.timeout_s
     more_time = n_trials is None and timeout_s is not None and timeout_s > (row.timeout_s or math.inf)
     if not (more_time or (n_trials is not None and n_trials > row.n_trials)):
@@ -173,7 +171,8 @@ def _extend(connection: Connection, row: Row[Any], order: Order, limits: JsonObj
     given: JsonObject = {"n_trials": n_trials, "timeout_s": timeout_s}
     values = {name: value for name, value in given.items() if value is not None}
     spec = {**row.spec, "spec": {**row.spec["spec"], **values, **limits}}
-    _run(connection, row, {**values, "spec": spec})
+    parallel = {"parallel": limits["parallel"]} if "parallel" in limits else {}
+    _run(connection, row, {**values, **parallel, "spec": spec})
 
 
 def _request_final_test(connection: Connection, row: Row[Any], by: Principal) -> None:
@@ -193,10 +192,3 @@ def _run(connection: Connection, row: Row[Any], values: JsonObject) -> None:
     write(connection, row.id, desired="run", **values)
     if row.state not in {"queued", "running"}:
         requeue(connection, row.id)
-
-
-def _refuse_unapproved(row: Row[Any]) -> None:
-    if row.state == "waiting_for_approval":
-        raise ConflictError(
-            f"Study {row.name!r} waits for approval.", hint="Somebody with the role admin approves it; or stop it."
-        )

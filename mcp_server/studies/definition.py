@@ -116,7 +116,6 @@ def changes(spec: PlanSpec, earlier: PlanSpec, earlier_space: SearchSpace) -> li
         "study_name",
         "limits",
         "tags",
-        "priority",
     }
     found = []
     for name in sorted(spec.model_fields_set - free):

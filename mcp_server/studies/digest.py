@@ -27,6 +27,10 @@ _NEXT = {
     "stopped": 'get_automl_best_params has the best so far; control_automl_study(action="resume") goes on.',
     "failed": "Read `error`, correct the cause and start again under another name.",
     "timeout": 'get_automl_best_params has the best so far; action="extend" with a larger timeout_s goes on.',
+    **dict.fromkeys(
+        ("deadline", "cpu_seconds", "target", "patience", "plateau", "failures", "consecutive_failures"),
+        "get_automl_best_params has the best so far; a start with a larger n_trials and other limits goes on.",
+    ),
     "budget": "get_automl_best_params has the best so far; a start with a larger n_trials and budget goes on.",
 }
 

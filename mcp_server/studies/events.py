@@ -13,8 +13,6 @@ RUNNER = "runner"
 
 EventKind = Literal[
     "created",
-    "approval_asked",
-    "approved",
     "ordered",  # detail: what
     "started",  # a runner took the study
     "trial_started",

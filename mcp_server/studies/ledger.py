@@ -30,7 +30,6 @@ class Orders:
     n_trials: int
     timeout_s: float | None
     parallel: int | None
-    priority: int
     space_version: int  # of the space that trials are asked for from now on
     commands: int  # requests that wait for the runner
 
@@ -177,7 +176,7 @@ class Ledger:
         version = select(func.max(spaces.c.version)).where(spaces.c.study_id == self.study_id).scalar_subquery()
         waiting = select(func.count()).select_from(commands).where(_open(self.study_id)).scalar_subquery()
         own = (studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s)
-        more = (studies.c.parallel, studies.c.priority, func.coalesce(version, 1), waiting)
+        more = (studies.c.parallel, func.coalesce(version, 1), waiting)
         return Orders(*connection.execute(select(*own, *more).where(studies.c.id == self.study_id)).one())
 
     def _sequence(self, connection: Connection) -> int:

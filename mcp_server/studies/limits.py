@@ -6,10 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from mcp_server.studies.argument_schemas import compact
 
-MEGABYTE = 2**20
-
 Count = Annotated[int, Field(ge=1, le=100_000)]
-Megabytes = Annotated[int, Field(ge=1, le=2**30)]
 
 
 class Limits(BaseModel):
@@ -35,13 +32,11 @@ class Limits(BaseModel):
     at_limit: Literal["prune", "drain", "kill"] = Field(
         default="prune", description="What becomes of running trials: cut at their next report, left to end, or killed."
     )
-    memory_mb: Megabytes | None = Field(default=None, description="Memory of one trial, with all it starts.")
-    disk_mb: Megabytes | None = Field(default=None, description="Files of one trial.")
 
 
 LimitsArgument = Annotated[Limits, WithJsonSchema(compact(Limits))]
 LIMITS_HELP = (
     "Stop on failures, consecutive_failures, deadline (ISO 8601 with zone), cpu_seconds, target (good enough), "
-    "patience (trials without a gain above min_delta, after min_trials) or plateau; memory_mb and disk_mb cap a trial. "
+    "patience (trials without a gain above min_delta, after min_trials) or plateau. "
     "at_limit: what becomes of running trials."
 )

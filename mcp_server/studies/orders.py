@@ -9,9 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, W
 from mcp_server.errors import InvalidRequestError
 from mcp_server.types import JsonObject, Params, Seconds
 
-Action = Literal[
-    "pause", "resume", "stop", "extend", "set_parallel", "set_priority", "enqueue", "narrow", "widen", "final_test"
-]
+Action = Literal["pause", "resume", "stop", "extend", "set_parallel", "enqueue", "narrow", "widen", "final_test"]
 ENQUEUE, STOP_TRIAL, FINAL_TEST = "enqueue", "stop_trial", "final_test"
 """Actions of rows in `commands`, which only the study's runner can carry out."""
 
@@ -22,7 +20,6 @@ TAKES: Mapping[Action, frozenset[str]] = MappingProxyType(
         "stop": frozenset({"how", "trial"}),
         "extend": frozenset({"n_trials", "timeout_s"}),
         "set_parallel": frozenset({"parallel", "force"}),
-        "set_priority": frozenset({"priority"}),
         "enqueue": frozenset({"params", "force"}),
         "narrow": frozenset({"search_space"}),
         "widen": frozenset({"search_space"}),
@@ -32,7 +29,6 @@ TAKES: Mapping[Action, frozenset[str]] = MappingProxyType(
 NEEDS: Mapping[Action, str] = MappingProxyType(
     {
         "set_parallel": "parallel",
-        "set_priority": "priority",
         "enqueue": "params",
         "narrow": "search_space",
         "widen": "search_space",
@@ -41,7 +37,6 @@ NEEDS: Mapping[Action, str] = MappingProxyType(
 _EXAMPLES: Mapping[str, str] = MappingProxyType(
     {
         "parallel": "parallel=2",
-        "priority": "priority=5",
         "params": 'params={"C": 0.5}',
         "search_space": 'search_space={"C": {"low": 0.1}}',
     }
@@ -63,7 +58,6 @@ class Order(BaseModel):
     how: Literal["now", "drain"] | None = Field(default=None, description="stop: drain lets trials end.")
     trial: int | None = Field(default=None, description="stop: this trial only.")
     parallel: int | None = Field(default=None, ge=1, description="For set_parallel.")
-    priority: int | None = Field(default=None, ge=-10, le=10, description="For set_priority.")
     params: Annotated[Params, _Object] | None = Field(default=None, description="For enqueue.")
     search_space: Annotated[dict[str, JsonValue], _Object] | None = Field(
         default=None, description='New bounds or choices, e.g. {"C": {"high": 10}}.'

@@ -8,7 +8,6 @@ from mcp_server.studies import events
 from mcp_server.studies.digest import best_of, counts_of
 
 _WAITING = {
-    "waiting_for_approval": "somebody's approval",
     "queued": "a runner",
     "running": "the first trial to start",
 }

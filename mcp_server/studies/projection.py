@@ -112,7 +112,7 @@ class Projection:
         return self._definition.spec.seed
 
     def _tags(self) -> dict[str, str]:
-        return {"agent": self._settings.agent}
+        return {**self._definition.spec.tags, "agent": self._settings.agent}
 
 
 def _reference(data: PreparedData) -> DatasetRef:

@@ -23,6 +23,7 @@ ORDERS_EVERY_S = 0.1
 SAVE_ELAPSED_S = 5.0
 DEATHS_PER_TRIAL = 2
 COMPLETE = frozenset({"trials", "grid_exhausted"})
+AT_ONCE = frozenset({"timeout", "deadline"})
 NOT_AGAIN = "its worker was lost, and the study ended before it could run again"
 FINAL_TEST_OBJECTIVE = "mcp_server.training.evaluate:final_test"
 
@@ -92,17 +93,29 @@ class Runner:
     def _trials(self) -> None:
         while True:
             orders = self._orders()
-            reason = self._reached(exhausted(self._limits(orders), self._use()))
-            if orders.desired == "stop" or reason == "timeout":
+            self._resize(orders)
+            reason = self._reached(self._exhausted(orders))
+            if orders.desired == "stop" or reason in AT_ONCE or self._kills(orders):
                 self._abandon()
             elif reason is None and orders.desired == "run":
                 self._fill(orders)
-            elif orders.desired == "run" and reason not in {"budget", "all_failed"}:
+            elif orders.desired == "run" and reason in COMPLETE:
                 self._fill_due()
             if self._running:
                 self._handle_events()
             elif self._conclude(orders, reason):
                 return
+
+    def _exhausted(self, orders: Orders) -> StopReason | None:
+        deadline = self._definition.spec.limits.deadline
+        if deadline is not None and time.time() >= deadline.timestamp():
+            return "deadline"
+        return exhausted(self._limits(orders), self._use())
+
+    def _resize(self, orders: Orders) -> None:
+        """Let as many trials run at a time as it was last ordered; those above it come to their end."""
+        if orders.parallel is not None and orders.parallel != self._executor.slots:
+            self._executor.resize(orders.parallel)
 
     def _reached(self, reason: StopReason | None) -> StopReason | None:
         """`reason`, put on record when it is a new one."""
@@ -126,7 +139,7 @@ class Runner:
         if orders.desired in {"stop", "drain"}:
             self._abandon()
             return self._end("stopped", "user", orders)
-        if orders.desired == "pause" and reason != "timeout" and (reason != "trials" or self._due):
+        if orders.desired == "pause" and reason not in AT_ONCE and (reason != "trials" or self._due):
             return self._end("paused", None, orders)
         if reason is None:
             return False
@@ -146,12 +159,29 @@ class Runner:
         return True
 
     def _limits(self, orders: Orders) -> Limits:
-        return Limits(orders.n_trials, self._size, orders.timeout_s, self._definition.spec.cost_budget_usd)
+        spec = self._definition.spec
+        return Limits(orders.n_trials, self._size, orders.timeout_s, spec.cost_budget_usd, spec.limits)
 
     def _use(self) -> Use:
+        # Nobody knows the processor seconds of a trial that runs: it may use its share of the cores all the time.
+        cpu_s = sum(time.monotonic() - since for since in self._started.values()) * self._threads
+        return self._tally.use(
+            started=self._next,
+            elapsed_s=self.elapsed_s,
+            in_flight_usd=self._in_flight_usd(),
+            in_flight_cpu_s=cpu_s,
+        )
+
+    def _in_flight_usd(self) -> list[float]:
         now, rate = time.monotonic(), self._ledger.trials.usd_per_second
-        in_flight = [(now - since) * rate for since in self._started.values()]
-        return self._tally.use(started=self._next, elapsed_s=self.elapsed_s, in_flight_usd=in_flight)
+        return [(now - since) * rate for since in self._started.values()]
+
+    def _crossed(self, orders: Orders) -> StopReason | None:
+        """The limit for which trials that run should end, too."""
+        return self._tally.crossed(self._limits(orders), self._use(), self._in_flight_usd())
+
+    def _kills(self, orders: Orders) -> bool:
+        return self._definition.spec.limits.at_limit == "kill" and self._crossed(orders) is not None
 
     @property
     def _offset(self) -> int:
@@ -159,11 +189,10 @@ class Runner:
         return 1 if self._definition.baseline is not None else 0
 
     def _fill(self, orders: Orders) -> None:
-        limits = self._limits(orders)
         while len(self._running) < self._executor.slots:
             if not self._fill_due():
                 return
-            if exhausted(limits, self._use()) is not None:
+            if self._exhausted(orders) is not None:
                 return
             self._start_new()
 
@@ -237,13 +266,19 @@ class Runner:
         attempt = self._running[event.job_id]
         attempt.reports.append(ReportedValue(event.step, event.value, time.time()))
         compared = self._definition.spec.pruner.seen(event.value, event.running)
-        attempt.explanation = self._memory.report(attempt.number, event.step, compared)
+        attempt.explanation = self._memory.report(attempt.number, event.step, compared) or self._cut_at_limit(event)
         self._executor.answer(event.job_id, prune=attempt.explanation is not None)
+
+    def _cut_at_limit(self, event: Reported) -> str | None:
+        """Why a trial that could still win is cut at this report: the study may not use more, or needs no more."""
+        if self._definition.spec.limits.at_limit != "prune" or (limit := self._crossed(self._known_orders)) is None:
+            return None
+        return f"cut at step {event.step}: the study reached its limit ({limit})"
 
     def _on_end(self, event: Ended) -> None:
         attempt = self._running.pop(event.job_id)
         del self._started[event.job_id]
-        self._tally.add_cost(event.seconds * self._ledger.trials.usd_per_second)
+        self._tally.add_cost(event.seconds * self._ledger.trials.usd_per_second, event.cpu_seconds)
         if event.state == "lost":
             attempt.deaths += 1
             if attempt.deaths < DEATHS_PER_TRIAL:
@@ -255,7 +290,7 @@ class Runner:
 
     def _close(self, attempt: Attempt, event: Ended) -> None:
         state, value = self._ledger.trials.close(attempt, event, self.elapsed_s)
-        self._tally.count(CANCELLED if event.state == CANCELLED else state)
+        self._tally.count(CANCELLED if event.state == CANCELLED else state, value)
         self._memory.tell(attempt.number, state, value)
 
     def _abandon(self) -> None:

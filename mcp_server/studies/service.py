@@ -128,7 +128,6 @@ class Studies:
             "desired": "run",
             "state": "queued",
             "parallel": spec.parallel,
-            "priority": spec.priority,
             "elapsed_s": 0.0,
             "created_at": time.time(),
         }

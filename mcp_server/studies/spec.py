@@ -84,9 +84,8 @@ class StudySpec(PlanSpec, Identity):
     """A hyperparameter study of one table."""
 
     tags: dict[Name, Annotated[str, Field(max_length=200)]] = Field(
-        default_factory=dict, max_length=20, description="Labels for cost reports and MLflow."
+        default_factory=dict, max_length=20, description="Tags of its MLflow runs."
     )
-    priority: int = Field(default=0, ge=-10, le=10, description="A larger one gets free slots first.")
 
 
 class CallableStudySpec(StudySpec):
@@ -97,7 +96,6 @@ class CallableStudySpec(StudySpec):
     python_path: list[str] = Field(default_factory=list, max_length=20)
     payload: dict[str, str | bool | int | float | None] = Field(default_factory=dict)
     preload: list[str] = Field(default_factory=list, max_length=20)
-    gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs of each trial; a fraction shares one.")
 
 
 class StudyDefinition(_Model):

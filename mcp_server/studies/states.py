@@ -1,7 +1,7 @@
 """What a study, a trial and an attempt may become. Every state is written here, so that none is skipped or taken back.
 
 ```
-study:   waiting_for_approval -> queued -> running -> paused | finished | stopped | failed -> queued (asked for again)
+study:   queued -> running -> paused | finished | stopped | failed -> queued (asked for again)
 trial:   running -> complete | pruned | failed
 attempt: running -> completed | pruned | failed | timeout | oom | cancelled | lost
 ```
@@ -22,7 +22,6 @@ from mcp_server.types import AttemptState, StudyState, TrialState
 
 STUDY: Mapping[StudyState, frozenset[StudyState]] = MappingProxyType(
     {
-        "waiting_for_approval": frozenset({"queued"}),
         "queued": frozenset({"running", "failed"}),  # failed: what cannot even be read
         "running": frozenset({"running", "paused", "finished", "stopped", "failed"}),  # running again: another runner
         "paused": frozenset({"queued"}),
@@ -31,7 +30,6 @@ STUDY: Mapping[StudyState, frozenset[StudyState]] = MappingProxyType(
         "failed": frozenset({"queued"}),
     }
 )
-FIRST: frozenset[StudyState] = frozenset({"waiting_for_approval", "queued"})
 TRIAL: Mapping[TrialState, frozenset[TrialState]] = MappingProxyType(
     {
         "running": frozenset({"complete", "pruned", "failed"}),

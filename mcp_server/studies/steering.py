@@ -36,11 +36,9 @@ def steer(connection: Connection, row: Row[Any], order: Order, by: Principal, *,
             return _enqueue(connection, row, order, by)
         case "narrow" | "widen":
             return _change_space(connection, row, order, by)
-        case "set_parallel":
+        case _:
             check_parallel(order.parallel, cores, force=order.force)
             write(connection, row.id, parallel=order.parallel)
-        case _:
-            write(connection, row.id, priority=order.priority)
     return None
 
 

@@ -7,19 +7,26 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import Literal
 
-StopReason = Literal["trials", "grid_exhausted", "timeout", "budget", "user", "all_failed", "internal_error"]
+from mcp_server.studies import limits as asked
+from mcp_server.types import Direction
+
+StopReason = Literal[
+    "trials", "grid_exhausted", "timeout", "deadline", "budget", "cpu_seconds", "target", "patience", "plateau",
+    "failures", "consecutive_failures", "user", "all_failed", "internal_error",
+]  # fmt: skip
 
 FAILURES_WITHOUT_SUCCESS = 6
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a study may use; None means no limit."""
+    """What a study may use; None means no limit. `rules` are the further ones that its caller set."""
 
     n_trials: int
     space_size: int | None = None
     timeout_s: float | None = None
     cost_usd: float | None = None
+    rules: asked.Limits = field(default_factory=asked.Limits)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,50 @@ class Use:
     elapsed_s: float
     cost_usd: float
     median_cost_usd: float = 0.0
+    cpu_seconds: float = 0.0
+    failed_in_a_row: int = 0
+    found: StopReason | None = None  # what the values say: target, patience or plateau
+
+
+@dataclass
+class Gains:
+    """What the values of completed trials, in the order of their ends, say about going on."""
+
+    rules: asked.Limits
+    direction: Direction
+    n_complete: int = 0
+    since_gain: int = 0
+    mark: float | None = None  # the loss at the last gain
+    top: list[float] = field(default_factory=list)  # the least losses, as many as a plateau takes
+
+    def add(self, value: float) -> None:
+        """One more trial completed with this value."""
+        loss = self._loss(value)
+        self.n_complete += 1
+        if self.mark is None or loss < self.mark - self.rules.min_delta:
+            self.mark, self.since_gain = loss, 0
+        else:
+            self.since_gain += 1
+        insort(self.top, loss)
+        del self.top[self.rules.plateau or 1 :]
+
+    def _loss(self, value: float) -> float:
+        return -value if self.direction == "maximize" else value
+
+    @property
+    def found(self) -> StopReason | None:
+        """Why no further trial is needed, None while one is."""
+        rules = self.rules
+        if not self.top:
+            return None
+        if rules.target is not None and self.top[0] <= self._loss(rules.target):
+            return "target"
+        if self.n_complete < rules.min_trials:
+            return None
+        if rules.patience is not None and self.since_gain >= rules.patience:
+            return "patience"
+        level = rules.plateau is not None and len(self.top) == rules.plateau
+        return "plateau" if level and self.top[-1] - self.top[0] <= rules.min_delta else None
 
 
 @dataclass
@@ -42,25 +93,35 @@ class Tally:
     states: Counter[str] = field(default_factory=Counter)
     costs: list[float] = field(default_factory=list)  # sorted, US dollars per attempt
     forgiven: int = 0  # failed trials
+    cpu_seconds: float = 0.0
+    failed_in_a_row: int = 0
+    gains: Gains = field(default_factory=lambda: Gains(asked.Limits(), "maximize"))
 
-    def count(self, state: str) -> None:
-        """One more trial ended in `state`."""
+    def count(self, state: str, value: float | None = None) -> None:
+        """One more trial ended in `state`, with `value` when it completed."""
         self.states[state] += 1
+        self.failed_in_a_row = self.failed_in_a_row + 1 if state == "failed" else 0
+        if state == "complete" and value is not None:
+            self.gains.add(value)
 
     def forgive(self) -> None:
         """From now on, no failure so far is a reason to give up."""
         self.forgiven = self.states["failed"]
+        self.failed_in_a_row = 0
 
-    def add_cost(self, usd: float) -> None:
-        """One more attempt cost this much."""
+    def add_cost(self, usd: float, cpu_seconds: float = 0.0) -> None:
+        """One more attempt cost this much and took so many processor seconds."""
         insort(self.costs, usd)
+        self.cpu_seconds += cpu_seconds
 
     @property
     def fruitless(self) -> bool:
         """Whether trials failed and none gave a value."""
         return bool(self.states["failed"]) and not self.states["complete"] and not self.states["pruned"]
 
-    def use(self, *, started: int, elapsed_s: float, in_flight_usd: Sequence[float]) -> Use:
+    def use(
+        self, *, started: int, elapsed_s: float, in_flight_usd: Sequence[float], in_flight_cpu_s: float = 0.0
+    ) -> Use:
         """What the study has used; each attempt that still runs takes at least the median cost."""
         median = self.costs[len(self.costs) // 2] if self.costs else 0.0
         return Use(
@@ -71,7 +132,16 @@ class Tally:
             elapsed_s=elapsed_s,
             cost_usd=fsum([*self.costs, *(max(usd, median) for usd in in_flight_usd)]),
             median_cost_usd=median,
+            cpu_seconds=self.cpu_seconds + in_flight_cpu_s,
+            failed_in_a_row=self.failed_in_a_row,
+            found=self.gains.found,
         )
+
+    def crossed(self, limits: Limits, use: Use, in_flight_usd: Sequence[float]) -> StopReason | None:
+        """Why even trials that run should end; unlike `exhausted` it expects nothing of what they will still cost."""
+        if limits.cost_usd is not None and fsum([*self.costs, *in_flight_usd]) > limits.cost_usd:
+            return "budget"
+        return _rule_reached(limits.rules, use)
 
 
 def exhausted(limits: Limits, use: Use) -> StopReason | None:
@@ -83,8 +153,20 @@ def exhausted(limits: Limits, use: Use) -> StopReason | None:
         return "timeout"
     if limits.cost_usd is not None and use.cost_usd + use.median_cost_usd > limits.cost_usd:
         return "budget"
+    if (reached := _rule_reached(limits.rules, use)) is not None:
+        return reached
     if use.failed >= FAILURES_WITHOUT_SUCCESS and not use.complete and not use.pruned:
         return "all_failed"
     if limits.space_size is not None and use.started >= limits.space_size:
         return "grid_exhausted"
     return "trials" if use.started >= limits.n_trials else None
+
+
+def _rule_reached(rules: asked.Limits, use: Use) -> StopReason | None:
+    if rules.cpu_seconds is not None and use.cpu_seconds >= rules.cpu_seconds:
+        return "cpu_seconds"
+    if rules.failures is not None and use.failed >= rules.failures:
+        return "failures"
+    if rules.consecutive_failures is not None and use.failed_in_a_row >= rules.consecutive_failures:
+        return "consecutive_failures"
+    return use.found

@@ -1,7 +1,6 @@
 """The trials and attempts of one study, as its runner writes them. Each method is one transaction."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -17,7 +16,7 @@ from mcp_server.studies.queries import best_first
 from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.states import end_attempt, end_trial
-from mcp_server.studies.stopping import Tally
+from mcp_server.studies.stopping import Gains, Tally
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, Params, TrialState
 
@@ -168,16 +167,23 @@ class TrialLedger:
     def tally(self) -> Tally:
         """Counts and costs so far."""
         with self._store.read() as connection:
-            ended = case((trials.c.cause == CANCELLED, CANCELLED), else_=trials.c.state).label("ended")
+            ended = case((trials.c.cause == CANCELLED, CANCELLED), else_=trials.c.state)
             rows = connection.execute(
-                select(ended, func.count()).where(trials.c.study_id == self._study_id).group_by(ended)
+                select(ended, trials.c.value)
+                .where(trials.c.study_id == self._study_id, trials.c.state != "running")
+                .order_by(trials.c.ended_at, trials.c.number)
             ).all()
-            costs = connection.scalars(
-                select(attempts.c.cost_usd)
-                .where(attempts.c.study_id == self._study_id, attempts.c.state != "running")
-                .order_by(attempts.c.cost_usd)
+            used = connection.execute(
+                select(attempts.c.cost_usd, attempts.c.cpu_seconds).where(
+                    attempts.c.study_id == self._study_id, attempts.c.state != "running"
+                )
             ).all()
-        return Tally(Counter({state: count for state, count in rows}), list(costs))  # noqa: C416 - rows are no pairs
+        tally = Tally(gains=Gains(self._definition.spec.limits, self._definition.direction))
+        for state, value in rows:
+            tally.count(state, value)
+        for cost_usd, cpu_seconds in used:
+            tally.add_cost(cost_usd, cpu_seconds)
+        return tally
 
     def last_error(self) -> str | None:
         """Why the latest failed trial failed."""

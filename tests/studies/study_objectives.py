@@ -4,6 +4,7 @@ import math
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -31,6 +32,47 @@ def curve(trial: Trial) -> float:
         if trial.should_prune():
             raise TrialPruned
     return trial.params["x"]
+
+
+def given(trial: Trial) -> float:
+    """The value `v` of the trial, or a failure where it is negative."""
+    if trial.params["v"] < 0:
+        raise ValueError("this one fails")
+    return trial.params["v"]
+
+
+def waits_for_failure(trial: Trial) -> float:
+    """Trial 1 fails at once; trial 0 reports, waits until that is on record, and reports again."""
+    if trial.number == 1:
+        raise ValueError("this one fails")
+    trial.report(0.0, 0)
+    workspace = Path(trial.payload["folder"]) / "workspace" / "workspace.db"
+    with closing(sqlite3.connect(workspace)) as connection:
+        _until(lambda: connection.execute("SELECT count(*) FROM trials WHERE state = 'failed'").fetchone()[0])
+    for step in range(1, 4):
+        trial.report(0.0, step)
+        if trial.should_prune():
+            raise TrialPruned
+    return 1.0
+
+
+def sets_parallel(trial: Trial) -> float:
+    """Trial 0 orders two at a time; trials 1 and 2 wait for each other."""
+    if trial.number == 0:
+        with sqlite3.connect(Path(trial.payload["folder"], "workspace.db")) as connection:
+            connection.execute("UPDATE studies SET parallel = 2")
+    if trial.number in {1, 2}:
+        Path(trial.payload["meet"], str(trial.number)).touch()
+        _until(Path(trial.payload["meet"], str(3 - trial.number)).exists)
+    return trial.params["v"]
+
+
+def _until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError
+        time.sleep(0.01)
 
 
 def hill(trial: Trial) -> float:

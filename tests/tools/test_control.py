@@ -10,7 +10,7 @@ import optuna
 import pytest
 from mcp import Client
 from mcp.types import CallToolResult
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from mcp_server.access import Principal, Role
 from mcp_server.server import build_server
@@ -95,15 +95,13 @@ def optuna_study(workspace: Workspace, name: str = "study") -> optuna.Study:
 
 REFUSED = [
     ("pause", {"n_trials": 9}, "n_trials does nothing with pause. pause takes no parameters"),
-    ("resume", {"how": "drain", "priority": 3}, "how and priority do nothing with resume"),
+    ("resume", {"how": "drain", "parallel": 3}, "how and parallel do nothing with resume"),
     ("extend", {"params": {"x": 1}}, "params does nothing with extend. extend takes n_trials, timeout_s"),
-    ("set_priority", {}, "set_priority needs priority. For example priority=5"),
     ("set_parallel", {}, "set_parallel needs parallel"),
     ("enqueue", {}, "enqueue needs params"),
     ("narrow", {}, "narrow needs search_space"),
     ("set_parallel", {"parallel": 3}, "there are 2 cores.*Use 1 to 2, or pass force=true"),
     ("set_parallel", {"parallel": 99, "force": True}, "the limit is 8"),
-    ("set_priority", {"priority": 11}, "-10 to 10|10"),
     ("stop", {"how": "later"}, "now.*drain"),
     ("stop", {"trial": 1, "how": "drain"}, "how does nothing when one trial is stopped"),
     ("stop", {"trial": 99}, "Trial 99 of study 'study' has not begun. None runs"),
@@ -314,17 +312,16 @@ async def test_a_candidate_takes_no_point_from_a_design(workspace: Workspace, cl
 
 
 @pytest.mark.anyio
-async def test_parallel_and_priority_are_written_for_the_runner(workspace: Workspace, client: Client) -> None:
+async def test_parallel_is_written_for_the_runner(workspace: Workspace, client: Client) -> None:
     start(workspace)
     await done(client, "set_parallel", parallel=2)
     await done(client, "set_parallel", parallel=6, force=True)
-    await done(client, "set_priority", priority=-3)
 
     with workspace.store.read() as connection:
-        assert connection.execute(select(studies.c.parallel, studies.c.priority)).one() == (6, -3)
+        assert connection.scalar(select(studies.c.parallel)) == 6
     ordered = [event for event in workspace.studies.read.events("study").events if event.kind == "ordered"]
-    assert [event.actor for event in ordered] == ["tester"] * 3
-    assert ordered[0].detail == {"action": "set_priority", "priority": -3}
+    assert [event.actor for event in ordered] == ["tester"] * 2
+    assert ordered[0].detail == {"action": "set_parallel", "parallel": 6, "force": True}
     run_inline(workspace)
     assert "has ended (finished)" in text(await control(client, "set_parallel", parallel=1))
 
@@ -342,19 +339,3 @@ async def test_only_the_owner_and_admins_control_a_study(workspace: Workspace, c
     assert stored(workspace) == before
     async with connected(workspace, Principal("root", Role.ADMIN)) as admin:
         assert (await done(admin, "stop"))["study_name"] == "study"
-
-
-@pytest.mark.anyio
-async def test_a_study_that_waits_for_approval_only_waits_or_ends(workspace: Workspace, client: Client) -> None:
-    start(workspace)
-    with workspace.store.write() as connection:
-        connection.execute(update(studies).values(state="waiting_for_approval"))
-    before = stored(workspace)
-    for action, parameters in (("resume", {}), ("pause", {}), ("extend", {"n_trials": 99})):
-        assert "waits for approval" in text(await control(client, action, **parameters))
-    assert stored(workspace) == before
-
-    await done(client, "stop")
-    run_inline(workspace)
-
-    assert (workspace.studies.read.status("study").state, params_of(workspace)) == ("stopped", [])

@@ -69,7 +69,6 @@ def test_signs_of_life_come_often_enough_for_a_host_that_waits() -> None:
 @pytest.mark.parametrize(
     ("state", "why", "line"),
     [
-        ("waiting_for_approval", None, "trial 0/6, waits for somebody's approval"),
         ("queued", None, "trial 0/6, waits for a runner"),
         ("running", None, "trial 0/6, waits for the first trial to start"),
         ("running", "space on the disk", "trial 0/6, waits for space on the disk"),

@@ -406,3 +406,13 @@ def test_a_study_that_ended_has_closed_the_file_of_optuna(workspace: Workspace) 
 
     mine = str(workspace.settings.workspace / "optuna.db")
     assert not [file.path for file in psutil.Process().open_files() if file.path.startswith(mine)]
+
+
+def test_the_tags_of_a_study_are_owed_to_all_of_its_runs(workspace: Workspace) -> None:
+    start(workspace, n_trials=2, tags={"ticket": "A-7"})
+    run_inline(workspace)
+
+    with workspace.store.read() as connection:
+        owed = [p for p in connection.scalars(select(outbox.c.payload)) if p["kind"] != "study_end"]
+    assert len(owed) == 3
+    assert {p["tags"]["ticket"] for p in owed} == {"A-7"}

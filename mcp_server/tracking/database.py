@@ -89,7 +89,8 @@ def _create(path: Path, artifacts: Path) -> None:
 
 def _revision(path: Path) -> str:
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=20.0)) as raw:
+        # Not read-only: a journal that a killed process left has to be rolled back before anything can be read.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=20.0)) as raw:
             return str(raw.execute("SELECT version_num FROM alembic_version").fetchone()[0])
     except (sqlite3.DatabaseError, TypeError) as exc:
         raise ConflictError(

@@ -119,7 +119,8 @@ def changed_limits(row: Row[Any], spec: StudySpec) -> JsonObject:
     """What `spec` sets of the limits that a runner reads when it starts."""
     names = {"trial_timeout_s", "parallel", "cost_budget_usd", "limits"} & spec.model_fields_set
     given = spec.model_dump(mode="json", include=names)
-    limits = {name: value for name, value in sorted(given.items()) if value != row.spec["spec"].get(name)}
+    present = {**row.spec["spec"], "parallel": row.parallel}  # as it was last ordered
+    limits = {name: value for name, value in sorted(given.items()) if value != present.get(name)}
     if limits and row.state in {"queued", "running"}:
         raise ConflictError(
             f"{', '.join(limits)} cannot change while study {row.name!r} is {row.state}.", hint="Pause it first."

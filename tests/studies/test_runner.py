@@ -7,6 +7,7 @@ import psutil
 import pytest
 from sqlalchemy import select, update
 
+from mcp_server.access import Principal, Role
 from mcp_server.errors import StudyExistsError
 from mcp_server.execution import Ended, TrialResult
 from mcp_server.store.schema import attempts, outbox, studies, trials
@@ -70,6 +71,17 @@ def test_ten_then_twenty_runs_exactly_the_ten_that_are_missing(workspace: Worksp
     assert table(workspace)[:10] == first
     assert [number for number, *_ in table(workspace)] == list(range(20))
     agree(workspace)
+
+
+def test_a_resume_with_a_number_of_parallel_trials_sets_it_whatever_was_ordered_before(workspace: Workspace) -> None:
+    start(workspace, n_trials=3, parallel=1)
+    workspace.studies.control("study", "set_parallel", Principal("tester", Role.OPERATOR), parallel=2)
+    run_inline(workspace)
+
+    start(workspace, n_trials=6, parallel=1)
+
+    with workspace.store.read() as connection:
+        assert connection.scalar(select(studies.c.parallel)) == 1
 
 
 def test_a_resume_that_asks_for_no_more_trials_is_refused_with_the_state(workspace: Workspace) -> None:

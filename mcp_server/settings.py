@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from mcp_server.errors import InvalidRequestError
+from mcp_server.types import Name
 
 PREFIX = "TUNING_"
 SECRETS = frozenset({"http_token", "notify_webhook", "notify_secret"})
@@ -56,6 +57,9 @@ class Settings(BaseModel):
     )
     parallel: int | None = Field(default=None, ge=1, description="Trials at a time; the number of cores when unset.")
     usd_per_cpu_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Price of a core for an hour.")
+    team: Annotated[Name, Field(max_length=60)] | None = Field(
+        default=None, description="Who bears the cost of the studies that are started here."
+    )
     tracking_uri: str | None = Field(
         default=None,
         description="MLflow store; `<workspace>/mlflow.db` when unset.",

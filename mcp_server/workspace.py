@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mcp_server.data.spec import Encoding, Separator
     from mcp_server.store import Store
     from mcp_server.studies.analyst import Analyst
+    from mcp_server.studies.costs import CostReader
     from mcp_server.studies.service import Studies
     from mcp_server.tracking.runs import Runs
 
@@ -80,6 +81,13 @@ class Workspace:
                 launch = self._launch or partial(spawn_runner, environment=self.settings.environment())
                 self._studies = Studies(self.store, self.settings, self._tables, self.runs.backend, launch=launch)
             return self._studies
+
+    @property
+    def costs(self) -> "CostReader":
+        """Who spent what."""
+        from mcp_server.studies.costs import CostReader
+
+        return CostReader(self.store)
 
     @property
     def runs(self) -> "Runs":

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
 from mcp_server.execution import Ended, TrialResult
 from mcp_server.store.schema import attempts, outbox, reports, studies, trials
+from mcp_server.studies.costs import cost_of
 from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.projection import Attempt, ReportedValue
 from mcp_server.tracking.outbox import enqueue
@@ -24,7 +25,9 @@ def owe_again(connection: Connection, ledger: Ledger, keys: list[str]) -> None:
         mine = (outbox.c.study_id == ledger.study_id) & (outbox.c.kind == "study_end")
         sequence = connection.scalar(select(func.count()).select_from(outbox).where(mine)) or 0
         best = ledger.trials.best_value(connection)
-        enqueue(connection, ledger.projection.end(row.state, row.stop_reason, row.ended_at, best, sequence))
+        cost = cost_of(connection, ledger.study_id)
+        end = ledger.projection.end(row.state, row.stop_reason, row.ended_at, best, sequence=sequence, cost_usd=cost)
+        enqueue(connection, end)
     deliver_again(connection, ledger.study_id, keys)
 
 
@@ -54,7 +57,8 @@ def _trial_record(connection: Connection, ledger: Ledger, number: int) -> TrialR
     attempt.reports = _reports(connection, ledger.study_id, number, last.attempt)
     ended = Ended("", last.state, last.seconds, last.cpu_seconds, _result(trial), trial.error)
     best = _best_so_far(connection, trial, ledger)
-    return ledger.projection.trial(attempt, trial.state, ended, best=best, now=trial.ended_at, cost_usd=last.cost_usd)
+    cost = cost_of(connection, ledger.study_id, number)
+    return ledger.projection.trial(attempt, trial.state, ended, best=best, now=trial.ended_at, cost_usd=cost)
 
 
 def _result(trial: Row[Any]) -> TrialResult | None:

@@ -53,6 +53,8 @@ studies = Table(
     Column("desired", String(8), nullable=False),
     Column("state", String(24), nullable=False),  # written by the study's runner only, once it is queued
     Column("parallel", Integer),  # trials at a time, as it was last ordered
+    Column("team", String(60)),
+    Column("tags", JSON),
     Column("stop_reason", String(40)),
     Column("error", Text),
     Column("elapsed_s", Float, nullable=False, default=0.0),

@@ -8,7 +8,8 @@ from mcp_server.notifications import queue
 from mcp_server.notifications.message import StudyEnded
 from mcp_server.settings import Settings
 from mcp_server.store.schema import studies
-from mcp_server.studies.digest import best_of, cost_of, counts_of, noisy
+from mcp_server.studies.costs import cost_of
+from mcp_server.studies.digest import best_of, counts_of, noisy
 
 
 def announce_end(connection: Connection, settings: Settings, study_id: str) -> None:

@@ -1,14 +1,14 @@
 """The digest of a study: its status in a few hundred tokens, from our own rows."""
 
-import math
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
 from mcp_server.notifications import queue
-from mcp_server.store.schema import attempts, commands, sealed_reads, trials
+from mcp_server.store.schema import commands, sealed_reads, trials
 from mcp_server.studies import events
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
+from mcp_server.studies.costs import cost_of
 from mcp_server.studies.orders import ENQUEUE
 from mcp_server.studies.queries import best_first
 from mcp_server.studies.spaces import Spaces
@@ -98,11 +98,6 @@ def waiting_of(connection: Connection, study_id: str) -> int:
     """Enqueued candidates that have not begun."""
     mine = (commands.c.study_id == study_id) & (commands.c.action == ENQUEUE) & commands.c.done_at.is_(None)
     return connection.scalar(select(func.count()).select_from(commands).where(mine)) or 0
-
-
-def cost_of(connection: Connection, study_id: str) -> float:
-    """US dollars that all attempts so far took."""
-    return math.fsum(connection.scalars(select(attempts.c.cost_usd).where(attempts.c.study_id == study_id)))
 
 
 def best_of(connection: Connection, row: Row[Any]) -> Row[Any] | None:

@@ -12,6 +12,7 @@ from mcp_server.store import Store
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
 from mcp_server.studies.announcing import announce_end
+from mcp_server.studies.costs import cost_of
 from mcp_server.studies.orders import FINAL_TEST, STOP_TRIAL
 from mcp_server.studies.projection import Projection
 from mcp_server.studies.spec import StudyDefinition
@@ -54,7 +55,8 @@ class Ledger:
             row = connection.execute(select(studies).where(studies.c.id == study_id)).one()
         self.name: str = row.name
         self.definition = StudyDefinition.model_validate(row.spec)
-        self.projection = Projection(settings, study_id, row.name, self.definition)
+        labels = {"user": row.owner, **({"team": row.team} if row.team else {})}
+        self.projection = Projection(settings, study_id, row.name, self.definition, labels)
         self.trials = TrialLedger(store, study_id, self.definition, self.projection)
 
     def orders(self) -> Orders:
@@ -103,7 +105,9 @@ class Ledger:
             _close_commands(connection, self.study_id, STOP_TRIAL)
             if state != "paused":
                 best = self.trials.best_value(connection)
-                enqueue(connection, self.projection.end(state, reason, now, best, self._sequence(connection)))
+                cost, sequence = cost_of(connection, self.study_id), self._sequence(connection)
+                record = self.projection.end(state, reason, now, best, sequence=sequence, cost_usd=cost)
+                enqueue(connection, record)
                 announce_end(connection, self._settings, self.study_id)
         return True
 

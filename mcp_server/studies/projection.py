@@ -36,13 +36,16 @@ class Attempt:
 
 
 class Projection:
-    """Turns the rows of one study into the records that tracking is owed."""
+    """Turns the rows of one study into the records that tracking is owed; `labels` become tags of every run."""
 
-    def __init__(self, settings: Settings, study_id: str, name: str, definition: StudyDefinition) -> None:
+    def __init__(
+        self, settings: Settings, study_id: str, name: str, definition: StudyDefinition, labels: dict[str, str]
+    ) -> None:
         self._settings = settings
         self._study_id = study_id
         self._name = name
         self._definition = definition
+        self._labels = labels
 
     def study(self, started_at: float, dataset: JsonObject | None) -> StudyRecord:
         """The parent run."""
@@ -94,16 +97,17 @@ class Projection:
         )
 
     def end(
-        self, state: StudyState, reason: str | None, now: float, best: float | None, sequence: int
+        self, state: StudyState, reason: str | None, now: float, best: float | None, *, sequence: int, cost_usd: float
     ) -> StudyEndRecord:
-        """The end of the parent run."""
+        """The end of the parent run, with what all attempts have cost."""
+        found = {} if best is None else {f"best_{self._definition.metric}": best}
         return StudyEndRecord(
             study_id=self._study_id,
             study_name=self._name,
             state="stopped" if state not in {"finished", "failed"} else state,
             stop_reason=reason,
             ended_at=now,
-            metrics={} if best is None else {f"best_{self._definition.metric}": best},
+            metrics={**found, "cost_usd": cost_usd},
             sequence=sequence,
         )
 
@@ -112,7 +116,7 @@ class Projection:
         return self._definition.spec.seed
 
     def _tags(self) -> dict[str, str]:
-        return {**self._definition.spec.tags, "agent": self._settings.agent}
+        return {**self._definition.spec.tags, **self._labels, "agent": self._settings.agent}
 
 
 def _reference(data: PreparedData) -> DatasetRef:

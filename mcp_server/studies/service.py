@@ -128,6 +128,8 @@ class Studies:
             "desired": "run",
             "state": "queued",
             "parallel": spec.parallel,
+            "team": self._settings.team,
+            "tags": spec.tags or None,
             "elapsed_s": 0.0,
             "created_at": time.time(),
         }

@@ -20,6 +20,8 @@ _SPACE_HELP = (
 # Hosts validate what a model writes against the schema, so the schema shows both spellings.
 SamplerArgument = Annotated[Sampler, WithJsonSchema(either(*SAMPLERS))]
 PrunerArgument = Annotated[Pruner, WithJsonSchema(either(*PRUNERS))]
+_OWN_TAGS = ("mlflow.", "mcp.")  # would move or hide runs in MLflow
+_RUN_TAGS = frozenset({"agent", "user", "team", "automl", "trial_number", "optuna_study"})
 WAIT_LIMIT_S = 40.0  # a call has 45 seconds, and does more than wait
 
 SpaceArgument = Annotated[SearchSpace, WithJsonSchema({"type": "object", "additionalProperties": True})]
@@ -84,8 +86,15 @@ class StudySpec(PlanSpec, Identity):
     """A hyperparameter study of one table."""
 
     tags: dict[Name, Annotated[str, Field(max_length=200)]] = Field(
-        default_factory=dict, max_length=20, description="Tags of its MLflow runs."
+        default_factory=dict, max_length=20, description="Labels for cost reports and MLflow."
     )
+
+    @field_validator("tags")
+    @classmethod
+    def _free_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        if taken := next((name for name in value if name.startswith(_OWN_TAGS) or name in _RUN_TAGS), None):
+            raise ValueError(f"the tag {shown(taken)!r} is set by the server; choose another name")
+        return value
 
 
 class CallableStudySpec(StudySpec):

@@ -1,9 +1,14 @@
 """What a caller gets back about studies."""
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_server.tracking.queries import TrackingStatus
 from mcp_server.types import AttemptState, Direction, JsonObject, Params, Scalar, StudyState, TrialState
+
+Grouping = Literal["team", "user", "study", "tag", "week"]
+Month = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
 
 
 class _Model(BaseModel):
@@ -93,6 +98,17 @@ class Table(_Model):
 
     columns: list[str]
     rows: list[list[Scalar]]
+
+
+class CostReport(_Model):
+    """What attempts cost, in US dollars, the dearest group first; `rows` add up to `total_usd`."""
+
+    by: Grouping
+    tag: str | None = None
+    month: str | None = None
+    total_usd: float
+    groups: Table
+    note: str | None = None
 
 
 class StudyList(_Model):

@@ -10,6 +10,7 @@ from mcp_server.execution import Ended
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, commands, reports, studies, trials
 from mcp_server.studies import events
+from mcp_server.studies.costs import cost_of
 from mcp_server.studies.mirror import KnownTrial
 from mcp_server.studies.projection import Attempt, Projection, ReportedValue
 from mcp_server.studies.queries import best_first
@@ -140,7 +141,7 @@ class TrialLedger:
         error = ended.error if state == "failed" else None
         explanation = attempt.explanation if state == "pruned" else None
         with self._store.write(durable=True) as connection:
-            cost = self._end_attempt(connection, attempt, ended, now)
+            self._end_attempt(connection, attempt, ended, now)
             if attempt.reports:
                 connection.execute(insert(reports), self._report_rows(attempt))
             end_trial(
@@ -161,6 +162,7 @@ class TrialLedger:
             self._record(connection, "trial_ended", attempt, detail)
             set_elapsed(connection, self._study_id, elapsed_s)
             best = self.best_value(connection)
+            cost = cost_of(connection, self._study_id, attempt.number)
             enqueue(connection, self._projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))
         return state, value
 
@@ -220,8 +222,7 @@ class TrialLedger:
         steps = {report.step: report for report in attempt.reports}  # the last report of a step counts
         return [{**key, **report._asdict()} for report in steps.values()]
 
-    def _end_attempt(self, connection: Connection, attempt: Attempt, ended: Ended, now: float) -> float:
-        cost = ended.seconds * self.usd_per_second
+    def _end_attempt(self, connection: Connection, attempt: Attempt, ended: Ended, now: float) -> None:
         end_attempt(
             connection,
             self._study_id,
@@ -232,9 +233,8 @@ class TrialLedger:
             ended_at=now,
             seconds=ended.seconds,
             cpu_seconds=ended.cpu_seconds,
-            cost_usd=cost,
+            cost_usd=ended.seconds * self.usd_per_second,
         )
-        return cost
 
     def _record(self, connection: Connection, kind: events.EventKind, attempt: Attempt, detail: JsonObject) -> None:
         events.record(connection, self._study_id, kind, number=attempt.number, attempt=attempt.attempt, detail=detail)

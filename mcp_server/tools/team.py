@@ -1,10 +1,12 @@
 """Tools for those who look after a server that several people use."""
 
 from importlib.metadata import version
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mcp_server.access import Permission
+from mcp_server.studies.summary import CostReport, Grouping, Month
 from mcp_server.tools._toolset import Call, Toolset
 
 toolset = Toolset("team", default=False)
@@ -46,3 +48,15 @@ def server_status(call: Call) -> ServerStatus:
         read_only=settings.read_only,
         calls=ToolCalls(rows=rows),
     )
+
+
+@toolset.tool(Permission.READ, title="Who spent what")
+def get_budget_report(
+    call: Call,
+    by: Annotated[Grouping, Field(description="What to add up by; weeks are ISO weeks in UTC.")] = "team",
+    tag: Annotated[str | None, Field(max_length=120, description="Name of the tag, with by=tag.")] = None,
+    month: Annotated[Month | None, Field(description="Only what ended in this month, e.g. 2026-11.")] = None,
+    limit: Annotated[int, Field(ge=1, le=500, description="Groups to list; the others are one row.")] = 50,
+) -> CostReport:
+    """What trials cost in US dollars, by team, user, study, tag or week; the groups add up to the total."""
+    return call.workspace.costs.report(by, tag=tag, month=month, limit=limit)

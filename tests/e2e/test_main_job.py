@@ -99,6 +99,7 @@ async def test_an_assistant_tunes_a_model_from_a_csv(assistant: Assistant) -> No
     assert 0.7 < tested["final_test"]["low"] < tested["final_test"]["high"] < 1.0  # type: ignore[index]
 
     await assistant("server_status")
+    assert (await assistant("get_budget_report", by="study"))["groups"]["rows"][0][0] == "titanic"  # type: ignore[index]
     assert assistant.used == {tool.name for toolset in TOOLSETS for tool in toolset}
 
 

@@ -53,7 +53,7 @@ def test_a_real_client_lists_and_calls_tools_of_the_product(tmp_path, mode):
             return [t.name for t in listed], (await client.call_tool("server_status")).structured_content
 
     names, status = anyio.run(session)
-    assert names == ["server_status"]
+    assert names == ["server_status", "get_budget_report"]
     assert (status["role"], status["transport"], status["read_only"]) == ("viewer", "stdio", False)
 
 

@@ -16,6 +16,7 @@ WorkspaceError(code, hint, retryable)
 ├── MissingDependencyError
 ├── DeadlineExceededError
 └── BackendUnavailableError
+    └── DatabaseAwayError
 ```
 
 Anything else that is raised is a bug: it crosses every layer and the client sees a reference id only.
@@ -123,3 +124,7 @@ class BackendUnavailableError(WorkspaceError):
 
     code = "backend_unavailable"
     retryable = True
+
+
+class DatabaseAwayError(BackendUnavailableError):
+    """The workspace database is locked, full or unreachable; nothing was written, and the same again may work."""

@@ -2,5 +2,6 @@
 
 from mcp_server.store.database import Store
 from mcp_server.store.locks import KernelLock
+from mcp_server.store.patience import Patience, insistent
 
-__all__ = ["KernelLock", "Store"]
+__all__ = ["KernelLock", "Patience", "Store", "insistent"]

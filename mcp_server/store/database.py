@@ -1,29 +1,54 @@
 """Short transactions on the workspace database, the same on SQLite and PostgreSQL."""
 
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy.orm  # noqa: F401 - queries of every thread fail while another one, say Optuna's, imports it
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mcp_server.errors import BackendUnavailableError
+from mcp_server.errors import BackendUnavailableError, DatabaseAwayError
 from mcp_server.store import schema
 from mcp_server.store.locks import KernelLock
+from mcp_server.store.patience import Patience
 
-BUSY_TIMEOUT_S = 60
+BUSY_TIMEOUT_S = 60.0
+# What can go away without anybody touching the file: locks, a full disk, a disk or a folder that does not answer.
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+_PRIMARY = 0xFF  # the part of an extended result code that names its family
+
+Returned = TypeVar("Returned")
 
 
 class Store:
-    """The workspace database in `folder`, created on first use. Safe to share between threads."""
+    """The workspace database in `folder`, created on first use. Safe to share between threads.
 
-    def __init__(self, folder: Path) -> None:
+    A transaction waits `busy_timeout_s` seconds for others that write. With `patience`, `insist` waits for longer.
+    """
+
+    def __init__(
+        self, folder: Path, *, patience: Patience | None = None, busy_timeout_s: float = BUSY_TIMEOUT_S
+    ) -> None:
         self.folder = folder
+        self._patience = patience
+        self._busy_timeout_s = busy_timeout_s
         self.path = folder / "workspace.db"
         self._engine: Engine | None = None
         self._opening = threading.Lock()
@@ -31,7 +56,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one consistent state; nothing is written."""
-        with _translated(), self._opened().connect() as connection:
+        with self._translated(), self._opened().connect() as connection:
             yield connection
 
     @contextmanager
@@ -41,15 +66,20 @@ class Store:
         `durable` waits until the disk has it: for the commits that other stores follow.
 
         Raises:
-            BackendUnavailableError: If another process keeps the database locked for a minute.
+            DatabaseAwayError: If another process keeps the database locked for a minute, or the disk is full.
+            BackendUnavailableError: If it is damaged, or of a newer version.
         """
-        with _translated(), self._opened().connect() as connection:
+        with self._translated(), self._opened().connect() as connection:
             connection.info["synchronous"] = "FULL" if durable else "NORMAL"
             try:
                 with connection.begin():
                     yield connection
             finally:
                 del connection.info["synchronous"]
+
+    def insist(self, unit: Callable[[], Returned]) -> Returned:
+        """What `unit` returns, a transaction that is repeated while the database is away if this store is patient."""
+        return unit() if self._patience is None else self._patience.insist(unit)
 
     def close(self) -> None:
         """Give the connections back; the next use opens them again."""
@@ -66,7 +96,7 @@ class Store:
 
     def _open(self) -> Engine:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=32)
+        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": self._busy_timeout_s}, pool_size=32)
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
         with KernelLock(self.folder / "schema.lock"), engine.connect() as connection:
@@ -77,11 +107,24 @@ class Store:
             del connection.info["synchronous"]
         return engine
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as exc:
+            if type(exc) not in {DatabaseError, OperationalError}:
+                raise  # a constraint that does not hold is a bug, not a database that cannot be used
+            # A file that is gone does not come back: whoever waited for it would wait for ever.
+            away = _passes(exc.orig) and self.path.exists()
+            raise (DatabaseAwayError if away else BackendUnavailableError)(
+                f"The workspace database cannot be used: {exc.orig}.",
+                hint="tuning-mcp doctor says what is wrong; check the folder's disk space and permissions.",
+            ) from exc
+
 
 def _prepare(raw: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's own connection type
     raw.isolation_level = None  # the driver must not open transactions by itself: `_begin` does
     for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
@@ -114,14 +157,5 @@ def _check_version(connection: Connection) -> None:
         )
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as exc:
-        if type(exc) not in {DatabaseError, OperationalError}:
-            raise  # a constraint that does not hold is a bug, not a database that cannot be used
-        raise BackendUnavailableError(
-            f"The workspace database cannot be used: {exc.orig}.",
-            hint="tuning-mcp doctor says what is wrong; check the folder's disk space and permissions.",
-        ) from exc
+def _passes(exc: BaseException | None) -> bool:
+    return isinstance(exc, sqlite3.OperationalError) and getattr(exc, "sqlite_errorcode", 0) & _PRIMARY in _PASSING

@@ -10,12 +10,12 @@ import structlog
 from pydantic import ValidationError
 
 from mcp_server import logs
-from mcp_server.errors import BackendUnavailableError
+from mcp_server.errors import BackendUnavailableError, DatabaseAwayError
 from mcp_server.execution.local import LocalExecutor
 from mcp_server.notifications.notifier import ensure_notifier
 from mcp_server.processes import thread_caps
 from mcp_server.settings import PREFIX, SECRETS, Settings
-from mcp_server.store import Store
+from mcp_server.store import Patience, Store
 from mcp_server.studies.ledger import Ledger, mark_failed
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
@@ -56,20 +56,17 @@ def main() -> None:
 
 def _ledger(settings: Settings, study_id: str) -> Ledger | None:
     """The study's ledger; a study that this version cannot read is failed, or it would be started for ever."""
-    store = Store(settings.workspace)
-    if forget(store, settings, study_id):
-        ensure_tracker(store, settings)
+    # Nothing of a study is lost to a database that is away: its runner and its trials wait for it.
+    store = Store(settings.workspace, patience=Patience())
+    if store.insist(partial(forget, store, settings, study_id)):
+        _wake(store, settings)
         return None
     try:
         return Ledger(store, settings, study_id)
     except ValidationError as exc:
         log.exception("the study cannot be read")
-        mark_failed(
-            store,
-            settings,
-            study_id,
-            f"the study cannot be read by this version: {exc.error_count()} fields do not fit",
-        )
+        why = f"the study cannot be read by this version: {exc.error_count()} fields do not fit"
+        store.insist(partial(mark_failed, store, settings, study_id, why))
         return None
 
 
@@ -115,8 +112,11 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
 
 def _wake(store: Store, settings: Settings) -> None:
     """Start who delivers what this study leaves in the workspace, wherever nobody does."""
-    ensure_tracker(store, settings)
-    ensure_notifier(store, settings)
+    try:
+        ensure_tracker(store, settings)
+        ensure_notifier(store, settings)
+    except DatabaseAwayError as exc:  # asked again soon, and by every server of the workspace
+        log.warning("could not look whether something is to be delivered", error=str(exc))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from mcp_server.execution import Ended
 from mcp_server.settings import Settings
-from mcp_server.store import Store
+from mcp_server.store import Store, insistent
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
 from mcp_server.studies.announcing import announce_end
@@ -51,25 +51,32 @@ class Ledger:
         self._store = store
         self._settings = settings
         self.study_id = study_id
-        with store.read() as connection:
-            row = connection.execute(select(studies).where(studies.c.id == study_id)).one()
+        row = self._row()
         self.name: str = row.name
         self.definition = StudyDefinition.model_validate(row.spec)
         labels = {"user": row.owner, **({"team": row.team} if row.team else {})}
         self.projection = Projection(settings, study_id, row.name, self.definition, labels)
         self.trials = TrialLedger(store, study_id, self.definition, self.projection)
 
+    @insistent
+    def _row(self) -> Row[Any]:
+        with self._store.read() as connection:
+            return connection.execute(select(studies).where(studies.c.id == self.study_id)).one()
+
+    @insistent
     def orders(self) -> Orders:
         """The study's orders."""
         with self._store.read() as connection:
             return self._orders(connection)
 
+    @insistent
     def waits(self) -> bool:
         """Whether the study has something to do that nobody has begun."""
         with self._store.read() as connection:
             queued = connection.scalar(select(studies.c.state).where(studies.c.id == self.study_id)) == "queued"
         return queued or bool(self.pending_commands(FINAL_TEST))
 
+    @insistent
     def begin(self) -> None:
         """Mark the study as running and its unfinished attempts as lost; tracking learns of the study."""
         now = time.time()
@@ -81,6 +88,7 @@ class Ledger:
             events.record(connection, self.study_id, "started", detail={"after": row.state})
             enqueue(connection, self.projection.study(row.started_at or now, row.dataset))
 
+    @insistent
     def end(
         self,
         state: StudyState,
@@ -111,6 +119,7 @@ class Ledger:
                 announce_end(connection, self._settings, self.study_id)
         return True
 
+    @insistent
     def fail(self, why: str) -> None:
         """Record that the study cannot go on, and that nothing of it runs any more.
 
@@ -124,21 +133,25 @@ class Ledger:
         if state in {"queued", "running"}:
             self.end("failed", "internal_error", elapsed_s, why)
 
+    @insistent
     def tick(self, elapsed_s: float) -> None:
         """Record the running time so far, for the case that nothing else is written for a while."""
         with self._store.write() as connection:
             set_elapsed(connection, self.study_id, elapsed_s)
 
+    @insistent
     def elapsed_s(self) -> float:
         """Running seconds of the study, over all runners it had."""
         with self._store.read() as connection:
             return float(connection.scalar(select(studies.c.elapsed_s).where(studies.c.id == self.study_id)) or 0.0)
 
+    @insistent
     def limit_reached(self, reason: str) -> None:
         """Record that no further trial may start, and why; what runs may go on for a while."""
         with self._store.write() as connection:
             events.record(connection, self.study_id, "limit_reached", detail={"reason": reason})
 
+    @insistent
     def pending_commands(self, *actions: str) -> list[Command]:
         """Requests of these kinds that nobody has carried out yet, oldest first."""
         with self._store.read() as connection:
@@ -147,11 +160,13 @@ class Ledger:
             ).all()
         return [Command(row.id, row.action, row.arguments) for row in rows]
 
+    @insistent
     def close_command(self, command: Command, *, error: str | None = None) -> None:
         """Record that a command is carried out, or why it cannot be."""
         with self._store.write() as connection:
             _close_command(connection, command.id, error=error)
 
+    @insistent
     def count_sealed_read(self, number: int) -> int:
         """The id of a new entry: trial `number` is about to be scored on the sealed rows."""
         with self._store.write(durable=True) as connection:
@@ -163,6 +178,7 @@ class Ledger:
             )
             return int(cast("tuple[int]", done.inserted_primary_key)[0])
 
+    @insistent
     def finish_command(self, command: Command, read_id: int, ended: Ended) -> None:
         """Record the outcome of a final test."""
         result = ended.result

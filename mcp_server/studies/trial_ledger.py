@@ -7,7 +7,7 @@ from statistics import fmean
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from mcp_server.execution import Ended
-from mcp_server.store import Store
+from mcp_server.store import Store, insistent
 from mcp_server.store.schema import attempts, commands, reports, studies, trials
 from mcp_server.studies import events
 from mcp_server.studies.costs import cost_of
@@ -37,6 +37,7 @@ class TrialLedger:
         self._projection = projection
         self.usd_per_second = 0.0
 
+    @insistent
     def known(self, in_flight: Mapping[int, Sequence[ReportedValue]] | None = None) -> list[KnownTrial]:
         """All trials, by number, as the sampler's memory must have them; `in_flight` is what running ones reported."""
         seen = {number: {r.step: r.value for r in reported} for number, reported in (in_flight or {}).items()}
@@ -53,11 +54,13 @@ class TrialLedger:
             for r in rows
         ]
 
+    @insistent
     def spaces(self) -> Spaces:
         """The spaces that the study has had."""
         with self._store.read() as connection:
             return Spaces.read(connection, self._study_id, self._definition.space)
 
+    @insistent
     def unfinished(self) -> list[Attempt]:
         """Trials whose last attempt was lost: each is due again under its own number."""
         last = (
@@ -82,6 +85,7 @@ class TrialLedger:
             for r in rows
         ]
 
+    @insistent
     def open(self, attempt: Attempt, log_path: str) -> None:
         """Record that an attempt starts now; its first attempt creates the trial."""
         with self._store.write() as connection:
@@ -123,12 +127,14 @@ class TrialLedger:
                 connection, self._study_id, "attempt_lost", number=row.number, attempt=row.attempt, detail=detail
             )
 
+    @insistent
     def lose(self, attempt: Attempt, ended: Ended) -> None:
         """Record that an attempt was lost; the trial stays open."""
         with self._store.write(durable=True) as connection:
             self._end_attempt(connection, attempt, ended, time.time())
             self._record(connection, "attempt_lost", attempt, {"error": ended.error})
 
+    @insistent
     def close(self, attempt: Attempt, ended: Ended, elapsed_s: float) -> tuple[TrialState, float | None]:
         """The trial's final state and value, committed to disk together with what tracking has to learn.
 
@@ -166,6 +172,7 @@ class TrialLedger:
             enqueue(connection, self._projection.trial(attempt, state, ended, best=best, now=now, cost_usd=cost))
         return state, value
 
+    @insistent
     def tally(self) -> Tally:
         """Counts and costs so far."""
         with self._store.read() as connection:
@@ -187,6 +194,7 @@ class TrialLedger:
             tally.add_cost(cost_usd, cpu_seconds)
         return tally
 
+    @insistent
     def last_error(self) -> str | None:
         """Why the latest failed trial failed."""
         with self._store.read() as connection:
@@ -197,6 +205,7 @@ class TrialLedger:
                 .limit(1)
             )
 
+    @insistent
     def best(self) -> tuple[int, Params] | None:
         """Number and parameters of the best complete trial."""
         with self._store.read() as connection:

@@ -3,6 +3,7 @@
 from sqlalchemy import select
 
 from mcp_server.execution.inline import InlineExecutor
+from mcp_server.store import Store
 from mcp_server.store.schema import studies
 from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.memory import SamplerMemory
@@ -33,11 +34,11 @@ def open_memory(workspace: Workspace, ledger: Ledger) -> SamplerMemory:
     return SamplerMemory(ledger.definition, mirror)
 
 
-def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1) -> None:
-    """Run the study until it ends or pauses."""
+def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1, store: Store | None = None) -> None:
+    """Run the study until it ends or pauses; on a `store` of its own, or the workspace's."""
     with workspace.store.read() as connection:
         study_id = connection.execute(select(studies.c.id).where(studies.c.name == name)).scalar_one()
-    ledger = Ledger(workspace.store, workspace.settings, study_id)
+    ledger = Ledger(store or workspace.store, workspace.settings, study_id)
     memory = open_memory(workspace, ledger)
     executor = InlineExecutor(slots)
     try:

@@ -213,6 +213,7 @@ class TrialLedger:
         return (row.number, row.params) if row else None
 
     def best_value(self, connection: Connection) -> float | None:
+        """The best value so far, as part of the caller's transaction."""
         extreme = func.max if self._definition.direction == "maximize" else func.min
         return connection.scalar(
             select(extreme(trials.c.value)).where(trials.c.study_id == self._study_id, trials.c.state == "complete")

@@ -36,6 +36,7 @@ def survive(chaos: Chaos, rounds: int, n_trials: int) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.nightly
 @pytest.mark.parametrize("chaos", [(6, 30)], indirect=True)
 def test_six_kills_of_any_process_cost_no_trial(chaos: Chaos) -> None:
     survive(chaos, 6, 30)

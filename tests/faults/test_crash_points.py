@@ -1,6 +1,6 @@
 """kill -9 at each write and sync of a process, one after the other; a healthy process then goes on, and all is right.
 
-A handful of points in `make check`, all of them in `make nightly`. See README.md for the defects that turned it red.
+A handful of points in `make check`, all of them in `make nightly`.
 """
 
 import shutil

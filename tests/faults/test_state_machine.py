@@ -212,6 +212,7 @@ def drive(template: Path, *, examples: int, steps: int) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.nightly
 def test_orders_and_deaths_in_any_order_leave_everything_right(ready: Path) -> None:
     drive(ready, examples=2, steps=8)
 

@@ -50,7 +50,8 @@ class Assistant:
 
 @pytest.fixture(params=["auto", "legacy"])
 async def assistant(request: pytest.FixtureRequest, settings: Settings, anyio_backend: str) -> AsyncIterator[Assistant]:
-    offered = settings.model_copy(update={"toolsets": tuple(toolset.name for toolset in TOOLSETS)})
+    everything = {"toolsets": tuple(toolset.name for toolset in TOOLSETS), "role": "admin"}
+    offered = settings.model_copy(update=everything)
     with Workspace(offered) as workspace:
         workspace.keep_alive()
         async with Client(build_server(workspace), mode=request.param) as client:
@@ -100,6 +101,9 @@ async def test_an_assistant_tunes_a_model_from_a_csv(assistant: Assistant) -> No
 
     await assistant("server_status")
     assert (await assistant("get_budget_report", by="study"))["groups"]["rows"][0][0] == "titanic"  # type: ignore[index]
+
+    await assistant("delete_automl_study", study_name="titanic", confirm="titanic")
+    assert (await assistant("list_automl_studies"))["total"] == 0
     assert assistant.used == {tool.name for toolset in TOOLSETS for tool in toolset}
 
 

@@ -31,6 +31,11 @@ def either(*models: type[BaseModel]) -> JsonSchemaValue:
     return {"anyOf": [kinds, whole]}
 
 
+def named(value: object) -> object:
+    """The object that a type's name alone stands for; anything else as it is."""
+    return {"type": value} if isinstance(value, str) else value
+
+
 def _fields(model: type[BaseModel]) -> JsonSchemaValue:
     return {name: _bare(field) for name, field in model.model_json_schema()["properties"].items()}
 

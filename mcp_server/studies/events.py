@@ -20,7 +20,6 @@ EventKind = Literal[
     "attempt_lost",
     "limit_reached",
     "waiting",  # detail: {"for": what it waits for while nothing runs, e.g. "a free slot"}
-    "resumed",
     "ended",  # detail: state and reason
     "repaired",
 ]

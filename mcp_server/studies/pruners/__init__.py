@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from mcp_server.studies.argument_schemas import named
 from mcp_server.studies.pruners._base import PrunerModel
 from mcp_server.studies.pruners.halving import Hyperband, SuccessiveHalving
 from mcp_server.studies.pruners.none import NoPruner
@@ -16,14 +17,10 @@ PRUNERS: tuple[type[PrunerModel], ...] = (
 )  # fmt: skip
 
 
-def _named(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
-
-
 Pruner = Annotated[
     Median | Percentile | SuccessiveHalving | Hyperband | Wilcoxon | Patient | Threshold | NoPruner,
     Field(discriminator="type"),
-    BeforeValidator(_named),
+    BeforeValidator(named),
 ]
 
 __all__ = [

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from mcp_server.studies.argument_schemas import named
 from mcp_server.studies.samplers._base import Design, SamplerModel, Search
 from mcp_server.studies.samplers.bayesian import Bayesian
 from mcp_server.studies.samplers.cmaes import CmaEs
@@ -15,14 +16,10 @@ from mcp_server.studies.samplers.tpe import TPE
 SAMPLERS: tuple[type[SamplerModel], ...] = (TPE, Bayesian, CmaEs, Random, GridSearch, LatinHypercube, Sobol, Halton)
 
 
-def _named(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
-
-
 Sampler = Annotated[
     TPE | Bayesian | CmaEs | Random | GridSearch | LatinHypercube | Sobol | Halton,
     Field(discriminator="type"),
-    BeforeValidator(_named),
+    BeforeValidator(named),
 ]
 
 __all__ = [

@@ -15,8 +15,7 @@ EventKind = Literal[
     "created",
     "ordered",  # detail: what
     "started",  # a runner took the study
-    "trial_started",
-    "trial_ended",  # detail: state and cause
+    "trial_ended",  # detail: where it came from, state and cause; its attempts say when they started
     "attempt_lost",
     "limit_reached",
     "waiting",  # detail: {"for": what it waits for while nothing runs, e.g. "a free slot"}

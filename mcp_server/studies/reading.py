@@ -2,9 +2,10 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Row, case, func, select
 
 from mcp_server.errors import ConflictError, InvalidRequestError
 from mcp_server.store import Store
@@ -24,9 +25,10 @@ from mcp_server.studies.summary import (
     TrialSummary,
     TrialTable,
 )
-from mcp_server.training.estimators import split_params, training_params
-from mcp_server.types import ENDED_STATES, JsonObject, Scalar, shown
+from mcp_server.training.estimators import ESTIMATOR, split_params, training_params
+from mcp_server.types import ENDED_STATES, JsonObject, Params, Scalar, shown
 
+OWN_PARAMS = "own_params"
 OFFSET_LIMIT = 2**31  # what every database takes
 
 
@@ -91,18 +93,11 @@ class StudyReader:
             row = find(connection, name)
             counts, _ = counts_of(connection, row.id)
             best = connection.execute(best_first(row.id, row.direction).limit(top_k)).all()
-        parameters = list(dict.fromkeys(name for trial in best for name in trial.params))
         return TrialTable(
             study_name=row.name,
             metric=row.metric,
             direction=row.direction,
-            trials=Table(
-                columns=["trial", row.metric, "std", "source", *parameters],
-                rows=[
-                    [t.number, short(t.value), short(t.std), t.source, *(short(t.params.get(p)) for p in parameters)]
-                    for t in best
-                ],
-            ),
+            trials=_side_by_side(row.metric, best),
             n_complete=counts.get("complete", 0),
             message=None if best else "No trial has completed yet.",
         )
@@ -243,6 +238,31 @@ def decode_cursor(cursor: str | None) -> int:
 
 def _complete_value() -> Any:  # noqa: ANN401 - SQLAlchemy's case() has no narrower public type
     return case((trials.c.state == "complete", trials.c.value))
+
+
+def _side_by_side(metric: str, found: Sequence[Row[Any]]) -> Table:
+    """Trials as rows: a column for each parameter that all of them have, and one for what only some have.
+
+    Families of estimators share few parameters, so that a column each would mostly hold nothing.
+    """
+    names = list(dict.fromkeys(name for trial in found for name in trial.params))
+    shared = [name for name in names if all(name in trial.params for trial in found)]
+    folded = [OWN_PARAMS] if len(shared) < len(names) else []
+    rows = [
+        [
+            *(trial.number, short(trial.value), short(trial.std), trial.source),
+            *(short(trial.params[name]) for name in shared),
+            *(_folded(trial.params, shared) for _ in folded),
+        ]
+        for trial in found
+    ]
+    return Table(columns=["trial", metric, "std", "source", *shared, *folded], rows=rows)
+
+
+def _folded(params: Params, shared: Sequence[str]) -> str:
+    chosen = params.get(ESTIMATOR)
+    own = {name.removeprefix(f"{chosen}."): short(value) for name, value in params.items() if name not in shared}
+    return ", ".join(f"{name}={value}" for name, value in own.items())
 
 
 def _training_block(definition: StudyDefinition, params: dict[str, Scalar]) -> JsonObject:

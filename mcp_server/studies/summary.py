@@ -121,7 +121,10 @@ class StudyList(_Model):
 
 
 class TrialTable(_Model):
-    """The best trials of a study, side by side."""
+    """The best trials of a study, side by side.
+
+    Parameters that only some of them have stand in the last column, `own_params`, by their family's own names.
+    """
 
     study_name: str
     metric: str

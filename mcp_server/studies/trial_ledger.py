@@ -115,7 +115,6 @@ class TrialLedger:
                     started_at=attempt.started_at,
                 )
             )
-            self._record(connection, "trial_started", attempt, {"source": attempt.source})
 
     def lose_running(self, connection: Connection, now: float) -> None:
         """Record, as part of the caller's transaction, that no attempt outlived the study's runner."""
@@ -164,7 +163,9 @@ class TrialLedger:
                 explanation=explanation,
                 ended_at=now,
             )
-            detail: JsonObject = {"state": state, "as": ended.state, "value": value, "why": error or explanation}
+            detail: JsonObject = {
+                "source": attempt.source, "state": state, "as": ended.state, "value": value, "why": error or explanation
+            }  # fmt: skip
             self._record(connection, "trial_ended", attempt, detail)
             set_elapsed(connection, self._study_id, elapsed_s)
             best = self.best_value(connection)

@@ -123,11 +123,11 @@ def test_the_runner_s_log_is_the_one_that_is_shown(finished: Workspace) -> None:
     assert run(finished, "logs", "study").output == '{"event": "study ended"}\n'
 
 
-def test_the_events_of_one_trial_are_told_in_order(finished: Workspace) -> None:
-    told = run(finished, "logs", "study", "--events", "--trial", "1").output.splitlines()
+def test_the_events_of_one_trial_are_told(finished: Workspace) -> None:
+    (told,) = run(finished, "logs", "study", "--events", "--trial", "1").output.splitlines()
 
-    assert [line.split()[2] for line in told] == ["trial_started", "trial_ended"]
-    assert json.loads(told[1][told[1].index("{") :])["state"] == "complete"
+    assert told.split()[2] == "trial_ended"
+    assert json.loads(told[told.index("{") :])["state"] == "complete"
 
 
 @pytest.mark.parametrize(

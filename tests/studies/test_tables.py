@@ -153,6 +153,21 @@ def test_a_study_over_families_starts_with_a_default_random_forest(tables: Works
     assert {name.split(".")[0] for name in second.params if "." in name} == {second.params["estimator"]}
 
 
+def test_best_trials_of_several_families_stand_side_by_side_without_a_column_for_each_of_their_parameters(
+    tables: Workspace,
+) -> None:
+    families = ["random_forest", "knn"]
+    run(tables, "mixed", estimator="auto", n_trials=6, sampler="random", search_space={"estimator": families})
+
+    table = tables.studies.read.compare("mixed", 6).trials
+    assert table.columns[3:] == ["source", "estimator", "own_params"]
+    assert {row[4] for row in table.rows} == set(families)
+    trials = {trial.number: trial for trial in tables.studies.read.trials("mixed")}
+    for row in table.rows:
+        own = {name.partition(".")[2] for name in trials[row[0]].params if "." in name}  # type: ignore[index]
+        assert {part.partition("=")[0] for part in str(row[-1]).split(", ")} == own
+
+
 def test_a_separate_validation_table_is_the_only_one_that_scores(tables: Workspace) -> None:
     folder = tables.settings.data_roots[0]
     rng = np.random.default_rng(0)

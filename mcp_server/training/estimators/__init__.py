@@ -2,6 +2,7 @@
 
 from mcp_server.training.estimators.catalog import AUTO, families, family, resolve_estimator
 from mcp_server.training.estimators.choice import (
+    ESTIMATOR,
     auto_families,
     baseline_params,
     default_params,
@@ -16,6 +17,7 @@ from mcp_server.training.estimators.pipeline import build, check_params, model_c
 
 __all__ = [
     "AUTO",
+    "ESTIMATOR",
     "auto_families",
     "baseline_params",
     "build",

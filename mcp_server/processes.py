@@ -102,6 +102,23 @@ def _process_control(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
+def children(pid: int) -> list[int]:
+    """The processes whose parent is `pid`; none when it is gone."""
+    with suppress(psutil.Error):
+        try:
+            tasks = list(Path(f"/proc/{pid}/task").iterdir())
+            return [int(child) for task in tasks for child in _words(task / "children")]
+        except FileNotFoundError:  # it is gone, or this is no Linux with CONFIG_PROC_CHILDREN
+            return [child.pid for child in psutil.Process(pid).children()]
+    return []
+
+
+def _words(path: Path) -> list[str]:
+    with suppress(ProcessLookupError):  # a thread that ended meanwhile
+        return path.read_text(encoding="ascii").split()
+    return []
+
+
 def kill_tree(pid: int) -> None:
     """Kill `pid`, its descendants and its process group; all are gone, or dying, when it returns.
 

@@ -40,6 +40,19 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerOrder:
+    """What whoever starts and watches a worker has to know of its task."""
+
+    job_id: str
+    memory_mb: float | None = None
+
+    @classmethod
+    def of(cls, task: TrialTask) -> "WorkerOrder":
+        """The order for the worker of `task`."""
+        return cls(task.job_id, task.memory_mb)
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """The first message to a worker."""
 
@@ -50,7 +63,7 @@ class Assignment:
 _from_worker: TypeAdapter[Report | Outcome] = TypeAdapter(Annotated[Report | Outcome, Field(discriminator="kind")])
 
 
-def encoded(message: Report | Outcome | Answer | Assignment) -> bytes:
+def encoded(message: Report | Outcome | Answer | Assignment | WorkerOrder) -> bytes:
     """`message` as it travels."""
     return json.dumps(asdict(message)).encode()
 

@@ -25,14 +25,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
-
 from mcp_server.execution import worker
-from mcp_server.processes import adopt_orphans, die_with_parent, kill_tree
+from mcp_server.execution._messages import WorkerOrder
+from mcp_server.execution.watch import Watch
+from mcp_server.processes import adopt_orphans, children, die_with_parent, kill_tree
 from mcp_server.types import JsonObject
 
 PRELOAD_LIMIT_S = 300
 SWEEP_LIMIT_S = 5.0
+FOREVER_S = 3600.0
 _FAILED_EXIT_CODE = 70
 _log = logging.getLogger(__name__)
 
@@ -44,22 +45,35 @@ class _Workers:
         self._channel = channel
         self._woken = woken
         self._jobs: dict[int, str] = {}
+        self._watch = Watch()
 
-    def fork(self, job_id: str, pipe: int) -> None:
+    @property
+    def due(self) -> float:
+        """When to call `check` again, on the monotonic clock."""
+        return self._watch.due
+
+    def fork(self, order: WorkerOrder, pipe: int) -> None:
         """Start the worker that gets its task through the file descriptor `pipe`."""
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._become_worker(server, pipe)
         os.close(pipe)
-        self._jobs[pid] = job_id
-        self._tell({"started": job_id, "at": time.monotonic()})
+        self._jobs[pid] = order.job_id
+        self._watch.add(order, pid)
+        self._tell({"started": order.job_id, "at": time.monotonic()})
 
     def kill(self, job_id: str) -> None:
         """Kill the worker of a job with all it started."""
         for pid, job in self._jobs.items():
             if job == job_id:
                 kill_tree(pid)
+
+    def check(self) -> None:
+        """Kill the workers that take more than they may."""
+        for job_id, (state, why) in self._watch.exceeded():
+            self._tell({"exceeded": job_id, "state": state, "why": why})
+            self.kill(job_id)
 
     def reap(self) -> None:
         """Tell of the workers that have ended, when nothing of them is left."""
@@ -80,7 +94,9 @@ class _Workers:
         """Kill every child that is not a worker; the workers that ended meanwhile."""
         ended: list[JsonObject] = []
         deadline = time.monotonic() + SWEEP_LIMIT_S
-        while (leftovers := [pid for pid in _children() if pid not in self._jobs]) and time.monotonic() < deadline:
+        while (
+            leftovers := [pid for pid in children(os.getpid()) if pid not in self._jobs]
+        ) and time.monotonic() < deadline:
             for pid in leftovers:
                 kill_tree(pid)
             time.sleep(0.001)
@@ -105,6 +121,7 @@ class _Workers:
             while (child := os.wait4(-1, os.WNOHANG))[0] != 0:
                 pid, status, used = child
                 if (job_id := self._jobs.pop(pid, None)) is not None:
+                    self._watch.drop(job_id)
                     code = os.waitstatus_to_exitcode(status)
                     cpu_seconds = used.ru_utime + used.ru_stime
                     ended.append({"ended": job_id, "at": time.monotonic(), "code": code, "cpu_seconds": cpu_seconds})
@@ -113,14 +130,6 @@ class _Workers:
     def _tell(self, message: JsonObject) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the main loop sees the end of the channel
             self._channel.send(json.dumps(message).encode())
-
-
-def _children() -> list[int]:
-    pid = os.getpid()
-    try:
-        return [int(child) for child in Path(f"/proc/self/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [child.pid for child in psutil.Process().children()]
 
 
 def _volunteer_for_out_of_memory() -> None:
@@ -151,10 +160,12 @@ def _serve(channel: socket.socket) -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     workers = _Workers(channel, woken)
     while True:
-        ready, _, _ = select.select([channel.fileno(), woken], [], [])
+        pause = workers.due - time.monotonic()
+        ready, _, _ = select.select([channel.fileno(), woken], [], [], max(0.0, pause) if pause < FOREVER_S else None)
         if woken in ready:
             os.read(woken, 4096)
             workers.reap()
+        workers.check()
         if channel.fileno() in ready and not _obey(channel, workers):
             break
     workers.close()
@@ -171,7 +182,7 @@ def _obey(channel: socket.socket, workers: _Workers) -> bool:
     if "kill" in request:
         workers.kill(request["kill"])
     else:
-        workers.fork(request["fork"], descriptors[0])
+        workers.fork(WorkerOrder(**request["fork"]), descriptors[0])
     return True
 
 

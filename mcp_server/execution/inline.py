@@ -26,9 +26,9 @@ class _Job:
 class InlineExecutor:
     """Runs trials in threads of this process: nothing to start, and a debugger sees all of it.
 
-    The price is isolation. `TrialTask.timeout_s`, `environment` and `log_path` have no effect; a cancelled trial has
-    its `Ended` at once, but its thread goes on until its next report; a crash takes this process along. So it passes
-    `mcp_server.testing.executors.ExecutorContract` and not `ProcessExecutorContract`.
+    The price is isolation. Of a `TrialTask`, its limits, `environment` and `log_path` have no effect; a cancelled trial
+    has its `Ended` at once, but its thread goes on until its next report; a crash takes this process along. So it
+    passes `mcp_server.testing.executors.ExecutorContract` and not `ProcessExecutorContract`.
     """
 
     def __init__(self, slots: int = 1) -> None:

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
 from mcp_server.execution import worker
+from mcp_server.execution._messages import WorkerOrder
+from mcp_server.execution.watch import Verdict, Watch
 from mcp_server.processes import child_environment, kill_tree
 
 
@@ -35,10 +37,25 @@ class Exited:
     cpu_seconds: float = 0.0
 
 
-class Launcher(Protocol):
-    """Starts and kills workers, and tells when they are gone."""
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """The worker of a job took more than it may, and is killed for it."""
 
-    def start(self, job_id: str, pipe: Connection) -> None:
+    job_id: str
+    verdict: Verdict
+
+
+Change = Started | Exited | Exceeded
+
+
+class Launcher(Protocol):
+    """Starts, watches and kills workers, and tells when they are gone."""
+
+    @property
+    def due(self) -> float:
+        """When to call `changes` even if nothing became readable, on the monotonic clock."""
+
+    def start(self, order: WorkerOrder, pipe: Connection) -> None:
         """Start a worker that gets its task from `pipe`."""
 
     def kill(self, job_id: str) -> None:
@@ -47,7 +64,7 @@ class Launcher(Protocol):
     def waitables(self) -> Sequence[int]:
         """What becomes readable when there are changes."""
 
-    def changes(self) -> list[Started | Exited]:
+    def changes(self) -> list[Change]:
         """What happened since the last call; each started job has one `Exited`."""
 
     def close(self) -> None:
@@ -68,14 +85,19 @@ class ForkLauncher:
         self._ready = False
         self._channel, self._process = self._opened()
 
-    def start(self, job_id: str, pipe: Connection) -> None:
+    @property
+    def due(self) -> float:
+        """See `Launcher`; the process that forks has a watch of its own."""
+        return float("inf")
+
+    def start(self, order: WorkerOrder, pipe: Connection) -> None:
         """See `Launcher`."""
         if self._channel.fileno() < 0:
             self._channel, self._process = self._opened()
-        self._jobs.add(job_id)
+        self._jobs.add(order.job_id)
         # A broken pipe shows in `changes`, as the end of the channel.
         with suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self._channel, [json.dumps({"fork": job_id}).encode()], [pipe.fileno()])
+            socket.send_fds(self._channel, [json.dumps({"fork": asdict(order)}).encode()], [pipe.fileno()])
 
     def kill(self, job_id: str) -> None:
         """See `Launcher`."""
@@ -86,9 +108,9 @@ class ForkLauncher:
         """See `Launcher`."""
         return [self._channel.fileno()] if self._channel.fileno() >= 0 else []
 
-    def changes(self) -> list[Started | Exited]:
+    def changes(self) -> list[Change]:
         """See `Launcher`."""
-        changes: list[Started | Exited] = []
+        changes: list[Change] = []
         while self._channel.fileno() >= 0:
             try:
                 data = self._channel.recv(65536, socket.MSG_DONTWAIT)
@@ -122,17 +144,19 @@ class ForkLauncher:
             )
         return ours, process
 
-    def _understood(self, data: bytes) -> list[Started | Exited]:
+    def _understood(self, data: bytes) -> list[Change]:
         message = json.loads(data)
         if "started" in message:
             return [Started(message["started"], message["at"])]
+        if "exceeded" in message:
+            return [Exceeded(message["exceeded"], (message["state"], message["why"]))]
         if "ended" in message:
             self._jobs.discard(message["ended"])
             return [Exited(message["ended"], message["at"], message["code"], message["cpu_seconds"])]
         self._ready = True
         return []
 
-    def _lost(self) -> list[Started | Exited]:
+    def _lost(self) -> list[Change]:
         self._channel.close()
         kill_tree(self._process.pid)
         self._process.wait()
@@ -149,13 +173,21 @@ class SpawnLauncher:
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, multiprocessing.process.BaseProcess] = {}
         self._started: list[Started] = []
+        self._watch = Watch()
 
-    def start(self, job_id: str, pipe: Connection) -> None:
+    @property
+    def due(self) -> float:
         """See `Launcher`."""
-        process = self._context.Process(target=worker.main, args=(pipe,), name=f"trial {job_id}")
+        return self._watch.due
+
+    def start(self, order: WorkerOrder, pipe: Connection) -> None:
+        """See `Launcher`."""
+        process = self._context.Process(target=worker.main, args=(pipe,), name=f"trial {order.job_id}")
         process.start()
-        self._processes[job_id] = process
-        self._started.append(Started(job_id, time.monotonic()))
+        self._processes[order.job_id] = process
+        if process.pid is not None:
+            self._watch.add(order, process.pid)
+        self._started.append(Started(order.job_id, time.monotonic()))
 
     def kill(self, job_id: str) -> None:
         """See `Launcher`."""
@@ -167,13 +199,17 @@ class SpawnLauncher:
         """See `Launcher`."""
         return [process.sentinel for process in self._processes.values()]
 
-    def changes(self) -> list[Started | Exited]:
+    def changes(self) -> list[Change]:
         """See `Launcher`."""
-        changes: list[Started | Exited] = [*self._started]
+        changes: list[Change] = [*self._started]
         self._started.clear()
+        for job_id, verdict in self._watch.exceeded():
+            changes.append(Exceeded(job_id, verdict))
+            self.kill(job_id)
         for job_id, process in list(self._processes.items()):
             if process.exitcode is not None:
                 del self._processes[job_id]
+                self._watch.drop(job_id)
                 self._sweep(process)
                 changes.append(Exited(job_id, time.monotonic(), process.exitcode))
         return changes

@@ -17,17 +17,16 @@ from mcp_server.execution._messages import (
     Assignment,
     Outcome,
     Report,
+    WorkerOrder,
     decoded_from_worker,
     encoded,
 )
-from mcp_server.execution.launchers import Exited, ForkLauncher, Launcher, SpawnLauncher, Started
+from mcp_server.execution.launchers import Exceeded, Exited, ForkLauncher, Launcher, SpawnLauncher, Started
+from mcp_server.execution.watch import Verdict
 from mcp_server.processes import thread_caps
-from mcp_server.types import AttemptState
 
 EXIT_GRACE_S = 10.0
 _KILLED_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP"}
-
-Verdict = tuple[AttemptState, str | None]
 
 
 @dataclass(slots=True)
@@ -89,7 +88,7 @@ class LocalExecutor:
             raise ConflictError(f"All {self._slots} slots are busy.", hint="Wait for an attempt to end.")
         ours, theirs = Pipe()
         with theirs:
-            self._launcher.start(task.job_id, theirs)
+            self._launcher.start(WorkerOrder.of(task), theirs)
         self._jobs[task.job_id] = _Job(task, ours)
         self._send(self._jobs[task.job_id], Assignment(task, self._environment))
 
@@ -122,13 +121,15 @@ class LocalExecutor:
     def _collected(self, deadline: float) -> list[Reported | Ended]:
         events: list[Reported | Ended] = []
         pipes = {job.pipe: job for job in self._jobs.values() if job.pipe is not None}
-        until = min([deadline, *(job.due for job in self._jobs.values())])
+        until = min([deadline, self._launcher.due, *(job.due for job in self._jobs.values())])
         ready = wait([*pipes, *self._launcher.waitables()], max(0.0, until - time.monotonic()))
         for change in self._launcher.changes():
             job = self._jobs[change.job_id]
             if isinstance(change, Started):
                 job.started = change.at
                 job.due = change.at + (job.task.timeout_s or float("inf"))
+            elif isinstance(change, Exceeded):
+                job.killed_as = job.killed_as or change.verdict
             else:
                 events += self._buried(job, change)
         for pipe, job in pipes.items():

@@ -25,10 +25,13 @@ from mcp_server.execution._messages import (
 )
 from mcp_server.execution.results import InvalidResultError, checked_result
 from mcp_server.execution.trial import Ask, Trial, TrialPruned
+from mcp_server.execution.usage import data_bytes
 from mcp_server.processes import adopt_orphans, kill_descendants
 from mcp_server.types import shown
 
 ERROR_LIMIT = 2000
+DATA_SLACK = 2
+DATA_SLACK_BYTES = 2**30
 UNDELIVERED_EXIT_CODE = 74
 ORPHANED_EXIT_CODE = 75
 
@@ -71,7 +74,9 @@ def run_objective(task: TrialTask, ask: Ask) -> Outcome:
         return Outcome("failed", error=f"the trial called sys.exit({exc.code}) without returning a metric")
     except Exception as exc:  # noqa: BLE001 - a trial may raise anything, and every end must be told
         traceback.print_exc()
-        return Outcome("oom" if _out_of_memory(exc) else "failed", error=_described(exc))
+        if _out_of_memory(exc):
+            return Outcome("oom", error=f"out of memory: {_described(exc)}")
+        return Outcome("failed", error=_described(exc))
     return Outcome("completed", result)
 
 
@@ -84,6 +89,7 @@ def _outcome(pipe: Connection, assignment: Assignment) -> Outcome:
     os.environ.update(assignment.environment | task.environment)
     os.environ["OPTUNA_TRIAL_NUMBER"] = str(task.number)
     _renew_random_state()
+    _limit_data(task)
     outcome = run_objective(task, _asking(pipe))
     return Outcome(outcome.state, outcome.result, outcome.error, cpu_seconds=sum(os.times()[:4]))
 
@@ -110,6 +116,19 @@ def _renew_random_state() -> None:
     # A fork inherits NumPy's global state: without this every trial of a study would draw the same "random" numbers.
     if random := sys.modules.get("numpy.random"):
         random.seed()
+
+
+def _limit_data(task: TrialTask) -> None:
+    # Whoever watches looks a few times a second, and what takes far too much at once fails here, before the machine
+    # suffers. Libraries reserve more than they use, so this is no substitute: the slack is generous.
+    if sys.platform == "win32" or task.memory_mb is None:
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = data_bytes() + int(DATA_SLACK * task.memory_mb * 1e6) + DATA_SLACK_BYTES
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _asking(pipe: Connection) -> Ask:

@@ -33,6 +33,7 @@ _NEXT = {
     ),
     "budget": "get_automl_best_params has the best so far; a start with a larger n_trials and budget goes on.",
 }
+_CAUSES = {"oom": "out of memory"}
 
 
 def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool) -> StudyStatus:
@@ -90,7 +91,7 @@ def counts_of(connection: Connection, study_id: str) -> tuple[dict[str, int], di
     for state, cause, count in rows:
         counts[state] = counts.get(state, 0) + count
         if state == "failed":
-            failures[cause or "failed"] = count
+            failures[_CAUSES.get(cause, cause or "failed")] = count
     return counts, failures
 
 

@@ -29,6 +29,9 @@ class Limits(BaseModel):
     plateau: Count | None = Field(
         default=None, description="Stop when the best values of so many trials lie within min_delta of each other."
     )
+    trial_memory_mb: int | None = Field(
+        default=None, ge=16, le=100_000_000, description="Memory of one trial with all it starts, in MB."
+    )
     at_limit: Literal["prune", "drain", "kill"] = Field(
         default="prune", description="What becomes of running trials: cut at their next report, left to end, or killed."
     )
@@ -38,5 +41,5 @@ LimitsArgument = Annotated[Limits, WithJsonSchema(compact(Limits))]
 LIMITS_HELP = (
     "Stop on failures, consecutive_failures, deadline (ISO 8601 with zone), cpu_seconds, target (good enough), "
     "patience (trials without a gain above min_delta, after min_trials) or plateau. "
-    "at_limit: what becomes of running trials."
+    "at_limit: what becomes of running trials. trial_memory_mb: kill a trial that takes more."
 )

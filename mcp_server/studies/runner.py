@@ -243,6 +243,7 @@ class Runner:
                 payload=self._payload(),
                 log_path=log_path,
                 timeout_s=self._definition.spec.trial_timeout_s,
+                memory_mb=self._definition.spec.limits.trial_memory_mb,
                 environment={"TUNING_STUDY": self._ledger.name},
                 python_path=self._definition.python_path,
             )
@@ -318,6 +319,7 @@ class Runner:
                 payload=self._payload(),
                 log_path=f"{self._logs}/final-{command.id}.log",
                 timeout_s=self._definition.spec.trial_timeout_s,
+                memory_mb=self._definition.spec.limits.trial_memory_mb,
             )
         )
         while True:

@@ -5,7 +5,8 @@ import pytest
 from mcp_server.execution import Executor
 from mcp_server.execution.inline import InlineExecutor
 from mcp_server.execution.local import LocalExecutor
-from mcp_server.testing.executors import ExecutorContract, ProcessExecutorContract
+from mcp_server.testing.executors import ExecutorContract
+from mcp_server.testing.limits import LimitedExecutorContract
 
 
 class TestInlineExecutor(ExecutorContract):
@@ -14,6 +15,6 @@ class TestInlineExecutor(ExecutorContract):
 
 
 @pytest.mark.process
-class TestLocalExecutor(ProcessExecutorContract):
+class TestLocalExecutor(LimitedExecutorContract):
     def build(self, slots: int) -> Executor:
         return LocalExecutor(slots, threads=1, preload=["numpy.random"])

@@ -55,6 +55,11 @@ class TestSpawnedWorkers(ExecutorContract):
         assert result is not None
         assert result.value == 3
 
+    def test_a_trial_that_takes_too_much_memory_is_killed(self, bench: Bench) -> None:
+        ended = bench.run("mcp_server.testing.greedy:hold_memory", memory_mb=200, mb=400, children=1)
+        assert ended.state == "oom"
+        assert "allows 200 MB" in str(ended.error)
+
     def test_a_trial_that_takes_too_long_is_killed_with_its_children(self, bench: Bench) -> None:
         bench.start_processes("sleep", timeout_s=4.0)  # its imports count too
         assert bench.end().state == "timeout"

@@ -1,0 +1,52 @@
+"""Objectives that take more than is good for a machine, for tests of limits; each ends by itself in ten minutes."""
+
+import multiprocessing
+import time
+
+from mcp_server.execution.trial import Trial
+from mcp_server.testing.objectives import noop
+
+_BLOCK = 10**6
+_LONG_S = 600.0
+
+
+def _count(trial: Trial, key: str) -> int:
+    value = trial.payload[key]
+    assert isinstance(value, int)
+    return value
+
+
+def _fill(n_mb: int) -> list[bytes]:
+    return [b"x" * _BLOCK for _ in range(n_mb)]
+
+
+def _fill_and_stay(n_mb: int) -> None:
+    held = _fill(n_mb)
+    time.sleep(_LONG_S)
+    held.clear()
+
+
+def hold_memory(trial: Trial) -> float:
+    """Keep `payload["mb"]` megabytes for ten minutes, in `payload["children"]` children if there are any."""
+    n_children = _count(trial, "children")
+    share = _count(trial, "mb") // max(1, n_children)
+    context = multiprocessing.get_context("fork")
+    for _ in range(n_children):
+        context.Process(target=_fill_and_stay, args=(share,)).start()
+    if not n_children:
+        _fill_and_stay(share)
+    time.sleep(_LONG_S)
+    return 0.0
+
+
+def use_memory(trial: Trial) -> float:
+    """Take `payload["mb"]` megabytes for `payload["seconds"]`, then give them back and return."""
+    held = _fill(_count(trial, "mb"))
+    time.sleep(_count(trial, "seconds"))
+    held.clear()
+    return noop(trial)
+
+
+def ask_for_too_much(_trial: Trial) -> float:
+    """Ask for 64 GB at once."""
+    return float(len(b"x" * (64 * 10**9)))

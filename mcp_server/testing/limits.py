@@ -1,0 +1,34 @@
+"""The contract of executors that keep their trials within limits, as tests; see `mcp_server.testing.executors`."""
+
+import re
+
+import pytest
+
+from mcp_server.testing.bench import Bench
+from mcp_server.testing.executors import ProcessExecutorContract
+
+GREEDY = "mcp_server.testing.greedy:"
+
+
+class LimitedExecutorContract(ProcessExecutorContract):
+    """What holds besides for an executor that ends trials which take too much."""
+
+    @pytest.mark.parametrize("children", [0, 2])
+    def test_a_trial_that_takes_too_much_memory_ends_alone_as_out_of_memory(self, bench: Bench, children: int) -> None:
+        other, _ = bench.wait_for_go()
+        greedy = bench.submit(GREEDY + "hold_memory", memory_mb=200, mb=400, children=children)
+        ended = bench.end()
+        assert (ended.job_id, ended.state) == (greedy.job_id, "oom")
+        assert re.fullmatch(
+            r"out of memory: the trial took \d+ MB, and limits.trial_memory_mb allows 200 MB", str(ended.error)
+        )
+        bench.go_file.touch()
+        ended = bench.end()
+        assert (ended.job_id, ended.state) == (other.job_id, "completed")
+
+    def test_memory_that_is_asked_for_at_once_and_is_far_too_much_is_refused(self, bench: Bench) -> None:
+        ended = bench.run(GREEDY + "ask_for_too_much", memory_mb=200)
+        assert (ended.state, ended.error) == ("oom", "out of memory: MemoryError")
+
+    def test_a_trial_within_its_memory_completes(self, bench: Bench) -> None:
+        assert bench.run(GREEDY + "use_memory", memory_mb=400, mb=100, seconds=1).state == "completed"

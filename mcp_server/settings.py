@@ -30,6 +30,11 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(separator) if part.strip()]
 
 
+def _names(value: object) -> object:
+    """Names in an environment variable are separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def _words(value: object) -> object:
     """An environment variable holds a command as one would type it; it is split once, and no shell ever sees it."""
     return shlex.split(value) if isinstance(value, str) else value
@@ -56,6 +61,9 @@ class Settings(BaseModel):
         default=None, description="Bearer token for http and sse; generated when unset."
     )
     parallel: int | None = Field(default=None, ge=1, description="Trials at a time; the number of cores when unset.")
+    gpus: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w:-]{1,80}$")], ...], BeforeValidator(_names)] | None = (
+        Field(default=None, description="Ids of the GPUs that trials may use; those that are found when unset.")
+    )
     usd_per_cpu_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Price of a core for an hour.")
     team: Annotated[Name, Field(max_length=60)] | None = Field(
         default=None, description="Who bears the cost of the studies that are started here."
@@ -119,6 +127,7 @@ class Settings(BaseModel):
         for name in ("notify_webhook", "notify_secret"):
             secret = getattr(self, name)
             values[name] = None if secret is None else secret.get_secret_value()
+        values["gpus"] = None if self.gpus is None else ",".join(self.gpus)
         values["notify_command"] = shlex.join(self.notify_command) or None
         return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mcp_server.store import Store
     from mcp_server.studies.analyst import Analyst
     from mcp_server.studies.costs import CostReader
+    from mcp_server.studies.queue import QueueReader
     from mcp_server.studies.service import Studies
     from mcp_server.tracking.runs import Runs
 
@@ -88,6 +89,13 @@ class Workspace:
         from mcp_server.studies.costs import CostReader
 
         return CostReader(self.store)
+
+    @property
+    def queue(self) -> "QueueReader":
+        """What runs and what waits."""
+        from mcp_server.studies.queue import QueueReader
+
+        return QueueReader(self.store, self.settings)
 
     @property
     def runs(self) -> "Runs":

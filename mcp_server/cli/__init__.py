@@ -12,6 +12,7 @@ COMMANDS = {
     "serve": "mcp_server.cli.serve",
     "demo": "mcp_server.cli.demo",
     "status": "mcp_server.cli.status",
+    "queue": "mcp_server.cli.queue",
     "stop": "mcp_server.cli.stop",
     "pause": "mcp_server.cli.pause",
     "resume": "mcp_server.cli.resume",

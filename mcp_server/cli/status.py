@@ -28,7 +28,7 @@ def status(
     """Print how studies are going."""
     with Workspace(Settings.load(workspace=workspace)) as opened:
         if study is None:
-            _print_table(opened.studies.read.page(100).studies)
+            print_table(opened.studies.read.page(100).studies)
             _print_orphans(opened.studies.unattended())
         elif trials:
             sys.stdout.write(as_csv(opened.studies.read.table(study)))
@@ -57,7 +57,8 @@ def _inert(cell: Scalar) -> Scalar:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-def _print_table(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print a table as a grid, or that there is no study yet."""
     grid = Grid(*table.columns)
     for row in table.rows:
         grid.add_row(*("" if cell is None else str(cell) for cell in row))

@@ -6,7 +6,7 @@ from mcp_server.health import files, liveness, stores, trials
 from mcp_server.health.databases import damaged
 from mcp_server.health.evidence import Evidence, StudyEvidence, gather
 from mcp_server.health.violation import Violation
-from mcp_server.studies.placement import capacity
+from mcp_server.studies.machine import capacity
 from mcp_server.workspace import Workspace
 
 

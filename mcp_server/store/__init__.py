@@ -3,5 +3,6 @@
 from mcp_server.store.database import Store
 from mcp_server.store.locks import KernelLock
 from mcp_server.store.patience import Patience, insistent
+from mcp_server.store.slots import Resource, Slot, SlotPool
 
-__all__ = ["KernelLock", "Patience", "Store", "insistent"]
+__all__ = ["KernelLock", "Patience", "Resource", "Slot", "SlotPool", "Store", "insistent"]

@@ -53,6 +53,9 @@ studies = Table(
     Column("desired", String(8), nullable=False),
     Column("state", String(24), nullable=False),  # written by the study's runner only, once it is queued
     Column("parallel", Integer),  # trials at a time, as it was last ordered
+    Column("priority", String(8), nullable=False, server_default="normal"),  # low | normal | high
+    Column("waits_for", String(4)),  # cpu | gpu: the place that its next trial lacks
+    Column("waiting_since", Float),
     Column("team", String(60)),
     Column("tags", JSON),
     Column("stop_reason", String(40)),

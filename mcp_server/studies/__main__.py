@@ -17,11 +17,13 @@ from mcp_server.processes import thread_caps
 from mcp_server.settings import PREFIX, SECRETS, Settings
 from mcp_server.store import Patience, Store
 from mcp_server.studies.ledger import Ledger, mark_failed
+from mcp_server.studies.machine import Machine
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
-from mcp_server.studies.placement import capacity, runner_lock, spawn_runner, study_folder
+from mcp_server.studies.placement import runner_lock, spawn_runner, study_folder
 from mcp_server.studies.removal import forget
 from mcp_server.studies.runner import Runner
+from mcp_server.studies.slots import SlotKeeper
 from mcp_server.tracking.tracker import ensure_tracker
 
 log = structlog.get_logger()
@@ -88,8 +90,9 @@ def _run(settings: Settings, ledger: Ledger) -> bool:
 
 
 def _run_trials(settings: Settings, ledger: Ledger) -> None:
-    slots = ledger.orders().parallel or capacity(settings)
-    threads = max(1, capacity(settings) // slots)
+    spec, machine = ledger.definition.spec, Machine.of(settings)
+    slots = ledger.orders().parallel or max(1, machine.parallel(spec.gpus))
+    threads = max(1, machine.cores // slots)
     ledger.trials.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
     os.environ.update(thread_caps(threads))
     # The workers' imports go on in the background while this process imports Optuna.
@@ -101,6 +104,7 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
             ledger,
             memory,
             executor,
+            _slots(settings, ledger, machine),
             logs=str(study_folder(settings.workspace, ledger.study_id) / "trials"),
             threads=threads,
             wake=partial(_wake, Store(settings.workspace), settings),
@@ -108,6 +112,20 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
         memory.close()
     finally:
         executor.close()
+
+
+def _slots(settings: Settings, ledger: Ledger, machine: Machine) -> SlotKeeper:
+    def lives(study_id: str) -> bool:
+        return not runner_lock(settings.workspace, study_id).is_free()
+
+    return SlotKeeper(
+        machine.pool(settings.workspace),
+        ledger.study_id,
+        ledger.definition.spec.gpus,
+        look=ledger.contenders,
+        announce=ledger.wait_for,
+        lives=lives,
+    )
 
 
 def _wake(store: Store, settings: Settings) -> None:

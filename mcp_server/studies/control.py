@@ -13,8 +13,9 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies import events
+from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import FINAL_TEST, Order
-from mcp_server.studies.placement import capacity, runner_lock
+from mcp_server.studies.placement import runner_lock
 from mcp_server.studies.queries import find
 from mcp_server.studies.spec import StudySpec
 from mcp_server.studies.states import requeue
@@ -80,7 +81,7 @@ class Controller:
             case "final_test":
                 _request_final_test(connection, row, by)
             case _:
-                return steer(connection, row, order, by, cores=capacity(self._settings))
+                return steer(connection, row, order, by, machine=Machine.of(self._settings))
         return None
 
     def command_error(self, name: str) -> str | None:

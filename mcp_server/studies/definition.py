@@ -20,7 +20,6 @@ from mcp_server.types import Params, shown
 
 CROSS_VALIDATE = "mcp_server.training.objective:cross_validate"
 PRELOAD = ["mcp_server.training.objective", "mcp_server.training.preload"]
-PARALLEL_PER_CORE = 4
 
 
 def define(spec: StudySpec, data: PreparedData) -> StudyDefinition:
@@ -84,26 +83,6 @@ def define_callable(spec: CallableStudySpec) -> StudyDefinition:
     )
 
 
-def check_parallel(parallel: int | None, cores: int, *, force: bool) -> None:
-    """Refuse more trials at a time than the machine has cores, unless forced, and absurd numbers always.
-
-    Raises:
-        InvalidRequestError: With the computed limit.
-    """
-    if parallel is None or parallel <= cores:
-        return
-    if parallel > cores * PARALLEL_PER_CORE:
-        raise InvalidRequestError(
-            f"parallel is {parallel}; on {cores} cores the limit is {cores * PARALLEL_PER_CORE}.",
-            hint=f"Use 1 to {cores}.",
-        )
-    if not force:
-        raise InvalidRequestError(
-            f"parallel is {parallel}, but there are {cores} cores: trials would slow each other down.",
-            hint=f"Use 1 to {cores}, or pass force=true.",
-        )
-
-
 def changes(spec: PlanSpec, earlier: PlanSpec, earlier_space: SearchSpace) -> list[str]:
     """How `spec` differs from the study it would resume, in the fields the caller set; limits may change."""
     free = {
@@ -116,6 +95,7 @@ def changes(spec: PlanSpec, earlier: PlanSpec, earlier_space: SearchSpace) -> li
         "study_name",
         "limits",
         "tags",
+        "priority",
     }
     found = []
     for name in sorted(spec.model_fields_set - free):

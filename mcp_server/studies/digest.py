@@ -14,6 +14,7 @@ from mcp_server.studies.queries import best_first
 from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.summary import BaselineComparison, FinalTest, StudyStatus
+from mcp_server.studies.turns import PLACES
 from mcp_server.tracking import outbox
 from mcp_server.types import Scalar
 
@@ -143,6 +144,8 @@ def _message(row: Row[Any], counts: dict[str, int], best: Row[Any] | None, basel
     detail = f", {counts['pruned']} cut early" if counts.get("pruned") else ""
     detail += f", {counts['failed']} failed" if counts.get("failed") else ""
     text = f"{row.state}: {done} of {row.n_trials} trials{detail}"
+    if row.waits_for is not None and not counts.get("running"):
+        text += f", waits for {PLACES[row.waits_for]}"
     if best is not None:
         text += f"; best {row.metric} {noisy(best)} in trial {best.number}"
     if baseline is not None:

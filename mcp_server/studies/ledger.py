@@ -1,14 +1,14 @@
 """One study's rows, as its runner writes them. Each method is one transaction."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
 from mcp_server.execution import Ended
 from mcp_server.settings import Settings
-from mcp_server.store import Store, insistent
+from mcp_server.store import Resource, Store, insistent
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
 from mcp_server.studies.announcing import announce_end
@@ -18,6 +18,7 @@ from mcp_server.studies.projection import Projection
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.states import move_study
 from mcp_server.studies.trial_ledger import TrialLedger, set_elapsed
+from mcp_server.studies.turns import Contender, contenders
 from mcp_server.tracking.outbox import enqueue
 from mcp_server.types import JsonObject, StudyState
 
@@ -33,6 +34,7 @@ class Orders:
     parallel: int | None
     space_version: int  # of the space that trials are asked for from now on
     commands: int  # requests that wait for the runner
+    contended: bool = field(default=False, compare=False)  # other studies wait for a place for a trial
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Ledger:
             self.trials.lose_running(connection, now)
             row = connection.execute(select(studies).where(studies.c.id == self.study_id)).one()
             fresh = {"started_at": row.started_at or now, "ended_at": None, "stop_reason": None, "error": None}
+            fresh |= {"waits_for": None, "waiting_since": None}  # of a runner that was killed
             move_study(connection, self.study_id, "running", **fresh)
             events.record(connection, self.study_id, "started", detail={"after": row.state})
             enqueue(connection, self.projection.study(row.started_at or now, row.dataset))
@@ -108,6 +111,7 @@ class Ledger:
                 return False
             ended_at = None if state == "paused" else now
             values = {"stop_reason": reason, "ended_at": ended_at, "error": error, "elapsed_s": elapsed_s}
+            values |= {"waits_for": None, "waiting_since": None}
             move_study(connection, self.study_id, state, **values)
             events.record(connection, self.study_id, "ended", detail={"state": state, "reason": reason})
             _close_commands(connection, self.study_id, STOP_TRIAL)
@@ -144,6 +148,20 @@ class Ledger:
         """Running seconds of the study, over all runners it had."""
         with self._store.read() as connection:
             return float(connection.scalar(select(studies.c.elapsed_s).where(studies.c.id == self.study_id)) or 0.0)
+
+    @insistent
+    def contenders(self) -> list[Contender]:
+        """The studies of the workspace that run or wait for a place, the next one first."""
+        with self._store.read() as connection:
+            return contenders(connection)
+
+    @insistent
+    def wait_for(self, resource: Resource | None) -> None:
+        """Record what the study's next trial waits for from now on, or that it does not."""
+        since = None if resource is None else time.time()
+        with self._store.write() as connection:
+            values = {"waits_for": resource, "waiting_since": since}
+            connection.execute(update(studies).where(studies.c.id == self.study_id).values(**values))
 
     @insistent
     def limit_reached(self, reason: str) -> None:
@@ -196,7 +214,9 @@ class Ledger:
         version = select(func.max(spaces.c.version)).where(spaces.c.study_id == self.study_id).scalar_subquery()
         waiting = select(func.count()).select_from(commands).where(_open(self.study_id)).scalar_subquery()
         own = (studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s)
-        more = (studies.c.parallel, func.coalesce(version, 1), waiting)
+        others = studies.alias()
+        contended = exists().where(others.c.waits_for.is_not(None), others.c.id != self.study_id)
+        more = (studies.c.parallel, func.coalesce(version, 1), waiting, contended)
         return Orders(*connection.execute(select(*own, *more).where(studies.c.id == self.study_id)).one())
 
     def _sequence(self, connection: Connection) -> int:

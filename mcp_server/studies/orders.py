@@ -7,9 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 
 from mcp_server.errors import InvalidRequestError
+from mcp_server.studies.turns import Priority
 from mcp_server.types import JsonObject, Params, Seconds
 
-Action = Literal["pause", "resume", "stop", "extend", "set_parallel", "enqueue", "narrow", "widen", "final_test"]
+Action = Literal[
+    "pause", "resume", "stop", "extend", "set_parallel", "set_priority", "enqueue", "narrow", "widen", "final_test"
+]
 ENQUEUE, STOP_TRIAL, FINAL_TEST = "enqueue", "stop_trial", "final_test"
 """Actions of rows in `commands`, which only the study's runner can carry out."""
 
@@ -20,6 +23,7 @@ TAKES: Mapping[Action, frozenset[str]] = MappingProxyType(
         "stop": frozenset({"how", "trial"}),
         "extend": frozenset({"n_trials", "timeout_s"}),
         "set_parallel": frozenset({"parallel", "force"}),
+        "set_priority": frozenset({"priority"}),
         "enqueue": frozenset({"params", "force"}),
         "narrow": frozenset({"search_space"}),
         "widen": frozenset({"search_space"}),
@@ -29,6 +33,7 @@ TAKES: Mapping[Action, frozenset[str]] = MappingProxyType(
 NEEDS: Mapping[Action, str] = MappingProxyType(
     {
         "set_parallel": "parallel",
+        "set_priority": "priority",
         "enqueue": "params",
         "narrow": "search_space",
         "widen": "search_space",
@@ -37,6 +42,7 @@ NEEDS: Mapping[Action, str] = MappingProxyType(
 _EXAMPLES: Mapping[str, str] = MappingProxyType(
     {
         "parallel": "parallel=2",
+        "priority": 'priority="low"',
         "params": 'params={"C": 0.5}',
         "search_space": 'search_space={"C": {"low": 0.1}}',
     }
@@ -58,6 +64,7 @@ class Order(BaseModel):
     how: Literal["now", "drain"] | None = Field(default=None, description="stop: drain lets trials end.")
     trial: int | None = Field(default=None, description="stop: this trial only.")
     parallel: int | None = Field(default=None, ge=1, description="For set_parallel.")
+    priority: Priority | None = Field(default=None, description="For set_priority.")
     params: Annotated[Params, _Object] | None = Field(default=None, description="For enqueue.")
     search_space: Annotated[dict[str, JsonValue], _Object] | None = Field(
         default=None, description='New bounds or choices, e.g. {"C": {"high": 10}}.'

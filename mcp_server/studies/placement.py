@@ -1,21 +1,13 @@
 """Where a study's files and its runner are, and how a runner is started."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mcp_server.processes import OWNER, spawn_detached
-from mcp_server.settings import Settings
 from mcp_server.store import KernelLock
 
 RUNNER_FILES = frozenset({"runner.lock", "runner.log"})
 """What a runner makes in its study's folder before it has looked at the study."""
-
-
-def capacity(settings: Settings) -> int:
-    """How many trials may run at a time by default: the cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return settings.parallel or cores or 1
 
 
 def study_folder(workspace: Path, study_id: str) -> Path:

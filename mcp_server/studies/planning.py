@@ -14,8 +14,8 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import plans
 from mcp_server.studies.analyst import Analyst
-from mcp_server.studies.definition import check_parallel, define
-from mcp_server.studies.placement import capacity
+from mcp_server.studies.definition import define
+from mcp_server.studies.machine import Machine
 from mcp_server.studies.spec import PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, Table
 from mcp_server.training.estimators import AUTO
@@ -40,7 +40,8 @@ class Planner:
             raise InvalidRequestError(
                 "A plan needs data and target.", hint='For example data="churn.csv", target="churn".'
             )
-        check_parallel(spec.parallel, capacity(self._settings), force=True)
+        machine = Machine.of(self._settings)
+        machine.check(spec.parallel, gpus=spec.gpus, force=True)
         study = StudySpec(study_name="plan", **_given(spec))
         data = self._analyst.prepare(study)
         definition = define(study, data)
@@ -50,11 +51,11 @@ class Planner:
         with self._store.write() as connection:
             kept = spec.model_dump(mode="json", include=spec.model_fields_set)
             connection.execute(insert(plans).values(id=plan_id, owner=owner, spec=kept, created_at=time.time()))
-        parallel = spec.parallel or capacity(self._settings)
+        parallel = spec.parallel or machine.parallel(spec.gpus)
         n_trials = self._n_trials(definition)
         rounds = math.ceil(n_trials / parallel)
         total = [_rounded(seconds * rounds) for seconds in (estimate.low, estimate.median, estimate.high)]
-        threads = max(1, capacity(self._settings) // parallel)
+        threads = max(1, machine.cores // parallel)
         cost = estimate.median * n_trials * threads * self._settings.usd_per_cpu_hour / 3600
         return PlanSummary(
             plan_id=plan_id,

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Row
 
 from mcp_server.studies import events
 from mcp_server.studies.digest import best_of, counts_of
+from mcp_server.studies.turns import PLACES
 
 _WAITING = {
     "queued": "a runner",
@@ -30,8 +31,10 @@ def progress_of(connection: Connection, row: Row[Any]) -> Progress:
     if best is not None:
         line += f", best {row.metric} {best.value:.4g}"
     if not counts.get("running"):
-        waits = events.waiting_for(connection, row.id) or (
-            None if done and row.state == "running" else _WAITING.get(row.state)
+        waits = (
+            PLACES.get(row.waits_for)
+            or events.waiting_for(connection, row.id)
+            or (None if done and row.state == "running" else _WAITING.get(row.state))
         )
         line += f", waits for {waits}" if waits else ""
     return Progress(done, row.n_trials, line)

@@ -7,6 +7,8 @@ from dataclasses import replace
 import structlog
 
 from mcp_server.execution import Ended, Executor, Reported, TrialTask
+from mcp_server.store import Slot
+from mcp_server.studies.clock import RunningClock
 from mcp_server.studies.directives import STOPPED, Directives
 from mcp_server.studies.ledger import Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
@@ -14,12 +16,14 @@ from mcp_server.studies.orders import FINAL_TEST
 from mcp_server.studies.projection import Attempt, ReportedValue
 from mcp_server.studies.reconcile import reconcile
 from mcp_server.studies.samplers import Design
+from mcp_server.studies.slots import SlotKeeper, devices
 from mcp_server.studies.stopping import Limits, StopReason, Tally, Use, exhausted
 from mcp_server.studies.trial_ledger import CANCELLED
 from mcp_server.types import JsonObject, Params, StudyState
 
 TICK_S = 0.2
 ORDERS_EVERY_S = 0.1
+SLOT_POLL_S = 0.05
 SAVE_ELAPSED_S = 5.0
 DEATHS_PER_TRIAL = 2
 COMPLETE = frozenset({"trials", "grid_exhausted"})
@@ -38,6 +42,7 @@ class Runner:
         ledger: Ledger,
         memory: SamplerMemory,
         executor: Executor,
+        slots: SlotKeeper,
         *,
         logs: str,
         threads: int,
@@ -46,6 +51,7 @@ class Runner:
         self._ledger = ledger
         self._memory = memory
         self._executor = executor
+        self._slots = slots
         self._logs = logs
         self._threads = threads
         self._wake = wake
@@ -56,20 +62,20 @@ class Runner:
         self._directives = Directives(ledger, memory, executor)
         self._running: dict[str, Attempt] = {}
         self._started: dict[str, float] = {}
+        self._held: dict[str, Slot] = {}
         self._tally = Tally()
         self._due: list[Attempt] = []
         self._next = 0
         self._known_orders = ledger.orders()
         self._reason: StopReason | None = None
         self._look_again = 0.0
-        self._since = time.monotonic()
-        self._before = ledger.elapsed_s()
-        self._saved = self._before
+        self._clock = RunningClock(ledger.elapsed_s())
+        self._saved = self._clock.elapsed_s
 
     @property
     def elapsed_s(self) -> float:
         """Running seconds of the study up to now, on a clock that no one sets."""
-        return self._before + time.monotonic() - self._since
+        return self._clock.elapsed_s
 
     def run(self) -> None:
         """Carry out what the study's orders say, then the commands that wait for it."""
@@ -98,11 +104,17 @@ class Runner:
             if orders.desired == "stop" or reason in AT_ONCE or self._kills(orders):
                 self._abandon()
             elif reason is None and orders.desired == "run":
-                self._fill(orders)
+                self._fill(orders, new=True)
             elif orders.desired == "run" and reason in COMPLETE:
-                self._fill_due()
+                self._fill(orders, new=False)
+            else:
+                self._slots.rest()
             if self._running:
+                self._clock.go()
                 self._handle_events()
+            elif self._slots.waiting:
+                self._clock.stop()  # a study does not pay for the trials of others
+                self._executor.wait(SLOT_POLL_S)
             elif self._conclude(orders, reason):
                 return
 
@@ -188,29 +200,30 @@ class Runner:
         """Trials that come before the sampler's first one."""
         return 1 if self._definition.baseline is not None else 0
 
-    def _fill(self, orders: Orders) -> None:
-        while len(self._running) < self._executor.slots:
-            if not self._fill_due():
+    def _fill(self, orders: Orders, *, new: bool) -> None:
+        """Start trials, lost ones before new ones, as far as there are places for them."""
+        while len(self._running) < self._executor.slots and (self._due or (new and self._exhausted(orders) is None)):
+            slot = self._slots.take(contended=self._orders().contended, parallel=self._executor.slots)
+            if slot is None:
                 return
-            if self._exhausted(orders) is not None:
-                return
-            self._start_new()
+            if self._due:
+                self._start_again(self._due.pop(0), slot)
+            else:
+                self._start_new(slot)
+        self._slots.rest()
 
-    def _fill_due(self) -> bool:
-        """Restart lost trials while slots are free; whether slots are left."""
-        while self._due and len(self._running) < self._executor.slots:
-            lost = self._due.pop(0)
-            self._memory.begin(lost.number, lost.params)
-            self._start(replace(lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[], explanation=None))
-        return len(self._running) < self._executor.slots
+    def _start_again(self, lost: Attempt, slot: Slot) -> None:
+        self._memory.begin(lost.number, lost.params)
+        again = replace(lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[], explanation=None)
+        self._start(again, slot)
 
-    def _start_new(self) -> None:
+    def _start_new(self, slot: Slot) -> None:
         number = self._next
         planned, source, command = self._plan(number)
         params = self._memory.begin(number, planned)
         self._next += 1
         version = self._memory.spaces.version
-        self._start(Attempt(number, 0, params, source, time.time(), space_version=version, command=command))
+        self._start(Attempt(number, 0, params, source, time.time(), space_version=version, command=command), slot)
 
     def _plan(self, number: int) -> tuple[Params | None, str, int | None]:
         """Parameters that are settled, where the trial comes from, and the order that asked for it."""
@@ -226,13 +239,14 @@ class Runner:
         self._designed += 1
         return planned, sampler.type, None
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: Attempt, slot: Slot) -> None:
         job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"
         log_path = f"{self._logs}/{attempt.number:05d}-{attempt.attempt}.log"
         self._ledger.trials.open(attempt, log_path)
         self._memory.opened(attempt.number, attempt.params, attempt.space_version)
         self._running[job_id] = attempt
         self._started[job_id] = time.monotonic()
+        self._held[job_id] = slot
         params: JsonObject = {**attempt.params}
         self._executor.submit(
             TrialTask(
@@ -244,7 +258,7 @@ class Runner:
                 log_path=log_path,
                 timeout_s=self._definition.spec.trial_timeout_s,
                 memory_mb=self._definition.spec.limits.trial_memory_mb,
-                environment={"TUNING_STUDY": self._ledger.name},
+                environment={"TUNING_STUDY": self._ledger.name, **devices(slot)},
                 python_path=self._definition.python_path,
             )
         )
@@ -253,7 +267,7 @@ class Runner:
         return {**self._definition.payload, "threads": self._threads}
 
     def _handle_events(self) -> None:
-        for event in self._executor.wait(TICK_S):
+        for event in self._executor.wait(SLOT_POLL_S if self._slots.waiting else TICK_S):
             if isinstance(event, Reported):
                 self._on_report(event)
             else:
@@ -279,6 +293,7 @@ class Runner:
     def _on_end(self, event: Ended) -> None:
         attempt = self._running.pop(event.job_id)
         del self._started[event.job_id]
+        self._slots.put_back(self._held.pop(event.job_id))
         self._tally.add_cost(event.seconds * self._ledger.trials.usd_per_second, event.cpu_seconds)
         if event.state == "lost":
             attempt.deaths += 1
@@ -307,8 +322,10 @@ class Runner:
         """Score the best trial on the sealed rows; the read is counted before it happens."""
         best = self._ledger.trials.best()
         if best is None:
-            return self._ledger.close_command(command, error="no trial has completed yet")
+            self._ledger.close_command(command, error="no trial has completed yet")
+            return
         number, params = best
+        slot = self._slot()
         read_id = self._ledger.count_sealed_read(number)
         self._executor.submit(
             TrialTask(
@@ -320,10 +337,22 @@ class Runner:
                 log_path=f"{self._logs}/final-{command.id}.log",
                 timeout_s=self._definition.spec.trial_timeout_s,
                 memory_mb=self._definition.spec.limits.trial_memory_mb,
+                environment=devices(slot),
             )
         )
+        ended = self._awaited()
+        self._slots.put_back(slot)
+        self._slots.rest()
+        self._ledger.finish_command(command, read_id, ended)
+
+    def _slot(self) -> Slot:
+        while (slot := self._slots.take(contended=self._orders().contended, parallel=1)) is None:
+            self._executor.wait(SLOT_POLL_S)
+        return slot
+
+    def _awaited(self) -> Ended:
         while True:
             for event in self._executor.wait(TICK_S):
                 if isinstance(event, Ended):
-                    return self._ledger.finish_command(command, read_id, event)
+                    return event
                 self._executor.answer(event.job_id, prune=False)

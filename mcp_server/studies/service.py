@@ -19,14 +19,16 @@ from mcp_server.store.schema import commands, studies
 from mcp_server.studies import events
 from mcp_server.studies.analyst import Analyst
 from mcp_server.studies.control import Controller, Launch, awaits_runner, changed_limits, require_owner
-from mcp_server.studies.definition import changes, check_parallel, define, define_callable
+from mcp_server.studies.definition import changes, define, define_callable
+from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import Action, Order
-from mcp_server.studies.placement import capacity, runner_lock, study_folder
+from mcp_server.studies.placement import runner_lock, study_folder
 from mcp_server.studies.planning import Planner
 from mcp_server.studies.queries import find
 from mcp_server.studies.reading import StudyReader
 from mcp_server.studies.removal import Remover, marked
 from mcp_server.studies.spec import WAIT_LIMIT_S, CallableStudySpec, PlanSpec, StudyDefinition, StudySpec
+from mcp_server.studies.steering import require_priority
 from mcp_server.studies.summary import DeletedStudy, PlanSummary, StudyStatus
 from mcp_server.types import StudyState, shown
 
@@ -87,10 +89,11 @@ class Studies:
         """
         if plan_id is not None:
             spec = self._planner.apply(plan_id, spec)
-        check_parallel(spec.parallel, capacity(self._settings), force=force)
+        Machine.of(self._settings).check(spec.parallel, gpus=spec.gpus, force=force)
         with self._store.read() as connection:
             repeated = self._same_request(connection, idempotency_key)
             existing = self._existing(connection, spec.study_name)
+        require_priority(spec.priority, _principal(by))
         if repeated is not None:
             return self.read.status(repeated)
         if existing is not None:
@@ -128,6 +131,7 @@ class Studies:
             "desired": "run",
             "state": "queued",
             "parallel": spec.parallel,
+            "priority": spec.priority,
             "team": self._settings.team,
             "tags": spec.tags or None,
             "elapsed_s": 0.0,

@@ -11,6 +11,7 @@ from mcp_server.studies.limits import LIMITS_HELP, Limits, LimitsArgument
 from mcp_server.studies.pruners import PRUNERS, Median, Pruner
 from mcp_server.studies.samplers import SAMPLERS, TPE, Sampler
 from mcp_server.studies.space import SearchSpace
+from mcp_server.studies.turns import Priority
 from mcp_server.types import Direction, JsonObject, Name, Params, Seconds, shown
 
 _SPACE_HELP = (
@@ -66,6 +67,7 @@ class SearchOptions(_Model):
     search_space: SpaceArgument | None = Field(default=None, description=_SPACE_HELP)
     baseline: bool = Field(default=True, description="Run the estimator's defaults as trial 0.")
     parallel: int | None = Field(default=None, ge=1, description="Trials at a time; the number of cores when omitted.")
+    gpus: int = Field(default=0, ge=0, le=64, description="GPUs for each trial, which sees no others.")
     timeout_s: Seconds | None = Field(default=None, description="Stop the study after this many running seconds.")
     trial_timeout_s: Seconds | None = Field(default=None, description="Kill a trial that takes longer.")
     limits: LimitsArgument = Field(default_factory=Limits, description=LIMITS_HELP)
@@ -85,6 +87,7 @@ class PlanSpec(DataSpec, SearchOptions):
 class StudySpec(PlanSpec, Identity):
     """A hyperparameter study of one table."""
 
+    priority: Priority = Field(default="normal", description="Whose trials start first; high is for admins.")
     tags: dict[Name, Annotated[str, Field(max_length=200)]] = Field(
         default_factory=dict, max_length=20, description="Labels for cost reports and MLflow."
     )

@@ -5,20 +5,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from mcp_server.access import Principal
+from mcp_server.access import Permission, Principal
 from mcp_server.errors import ConflictError, InvalidRequestError, StudyFinishedError
 from mcp_server.store.schema import commands, studies, trials
 from mcp_server.studies import spaces
 from mcp_server.studies.candidates import Tried, checked, refuse_repeated
-from mcp_server.studies.definition import check_parallel
+from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import ENQUEUE, STOP_TRIAL, Order
 from mcp_server.studies.samplers import GridSearch
 from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
+from mcp_server.studies.turns import Priority
 from mcp_server.types import ENDED_STATES, JsonObject
 
 
-def steer(connection: Connection, row: Row[Any], order: Order, by: Principal, *, cores: int) -> str | None:
+def steer(connection: Connection, row: Row[Any], order: Order, by: Principal, *, machine: Machine) -> str | None:
     """Write an order that leaves the state of the study alone; what the caller should know about it.
 
     Raises:
@@ -36,10 +37,25 @@ def steer(connection: Connection, row: Row[Any], order: Order, by: Principal, *,
             return _enqueue(connection, row, order, by)
         case "narrow" | "widen":
             return _change_space(connection, row, order, by)
+        case "set_priority":
+            require_priority(order.priority, by)
+            write(connection, row.id, priority=order.priority)
+            return f"Its trials now start with {order.priority} priority."
         case _:
-            check_parallel(order.parallel, cores, force=order.force)
+            gpus = StudyDefinition.model_validate(row.spec).spec.gpus
+            machine.check(order.parallel, gpus=gpus, force=order.force)
             write(connection, row.id, parallel=order.parallel)
     return None
+
+
+def require_priority(priority: Priority | None, by: Principal) -> None:
+    """Let anybody lower a study's priority, and admins raise it above those of others.
+
+    Raises:
+        PermissionDeniedError: If `by` may not.
+    """
+    if priority == "high":
+        by.require(Permission.ADMIN, "The priority high")
 
 
 def write(connection: Connection, study_id: str, **values: object) -> None:

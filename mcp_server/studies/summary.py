@@ -111,6 +111,18 @@ class CostReport(_Model):
     note: str | None = None
 
 
+class QueueStatus(_Model):
+    """What runs in a workspace, what waits, and for whom."""
+
+    message: str
+    slots: int = Field(description="Trials that run at a time on this machine.")
+    slots_busy: int
+    gpus: int
+    gpus_busy: int
+    studies: Table = Field(description="Those that run or wait, the one whose trial starts next first.")
+    users: Table = Field(description="Trials by user.")
+
+
 class StudyList(_Model):
     """The studies of a workspace, newest first."""
 

@@ -6,9 +6,11 @@ from mcp_server.execution.inline import InlineExecutor
 from mcp_server.store import Store
 from mcp_server.store.schema import studies
 from mcp_server.studies.ledger import Ledger
+from mcp_server.studies.machine import Machine
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
 from mcp_server.studies.runner import Runner
+from mcp_server.studies.slots import SlotKeeper
 from mcp_server.studies.spec import CallableStudySpec
 from mcp_server.workspace import Workspace
 
@@ -34,6 +36,15 @@ def open_memory(workspace: Workspace, ledger: Ledger) -> SamplerMemory:
     return SamplerMemory(ledger.definition, mirror)
 
 
+def keeper(workspace: Workspace, ledger: Ledger) -> SlotKeeper:
+    """The places for the study's trials."""
+    pool = Machine.of(workspace.settings).pool(workspace.settings.workspace)
+    spec = ledger.definition.spec
+    return SlotKeeper(
+        pool, ledger.study_id, spec.gpus, look=ledger.contenders, announce=ledger.wait_for, lives=lambda _: True
+    )
+
+
 def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1, store: Store | None = None) -> None:
     """Run the study until it ends or pauses; on a `store` of its own, or the workspace's."""
     with workspace.store.read() as connection:
@@ -46,6 +57,7 @@ def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1, sto
             ledger,
             memory,
             executor,
+            keeper(workspace, ledger),
             logs=str(workspace.settings.workspace / "logs"),
             threads=1,
             wake=lambda: None,

@@ -151,6 +151,6 @@ def test_the_settings_choose_toolsets_and_unknown_ones_are_named(tmp_path):
     assert "server_status" not in names(server())
     assert names(server("team", "tuning")) == names(server("tuning", "team"))
     with pytest.raises(
-        InvalidRequestError, match=r"There is no toolset 'tuners'\. Known toolsets: tuning, tracking, team"
+        InvalidRequestError, match=r"There is no toolset 'tuners'\. Known toolsets: tuning, training, tracking, team"
     ):
         server("tuners")

@@ -315,6 +315,7 @@ class Runner:
             self._executor.cancel(job_id)
         while self._running:
             self._handle_events()
+        self._slots.rest()
         while self._due:
             self._close(self._due.pop(0), Ended("", "cancelled", 0.0, error=NOT_AGAIN))
 

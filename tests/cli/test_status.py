@@ -67,3 +67,12 @@ def test_a_token_of_the_wrong_type_is_not_repeated_in_the_error(workspace: Works
 
     assert "http_token" in str(result.exception)
     assert "1234567890" not in str(result.exception)
+
+
+def test_the_queue_is_printed_for_people_and_for_programs(workspace: Workspace) -> None:
+    workspace.studies.start(callable_spec("waiting", n_trials=3), "ann")
+
+    told = run(workspace, "queue")
+    assert "Nothing" not in told.output
+    assert "waiting" in told.output
+    assert json.loads(run(workspace, "queue", "--json").output)["studies"]["rows"][0][0] == "waiting"

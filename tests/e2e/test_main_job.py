@@ -72,6 +72,10 @@ async def test_an_assistant_tunes_a_model_from_a_csv(assistant: Assistant) -> No
     started = await assistant("start_automl_study", study_name="titanic", plan_id=plan["plan_id"])
     assert started["state"] in {"queued", "running"}
 
+    queue = await assistant("get_queue_status")
+    assert queue["slots"] == 2
+    assert queue["users"]["rows"]
+
     status = await assistant.finished("titanic")
     assert (status["n_trials"], status["n_running"], status["n_failed"]) == (4, 0, 0)
     assert status["baseline"]["value"] > 0.7  # type: ignore[index]

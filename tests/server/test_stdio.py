@@ -132,7 +132,7 @@ def test_a_client_that_is_gone_ends_the_process(server):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--toolsets", "tuners"), "There is no toolset 'tuners'. Known toolsets: tuning, tracking, team"),
+        (("--toolsets", "tuners"), "There is no toolset 'tuners'. Known toolsets: tuning, training, tracking, team"),
         (("--transport", "http", "--host", EVERYWHERE), f"{EVERYWHERE} can be reached by other computers."),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 
 from mcp_server.errors import InvalidRequestError
-from mcp_server.studies.turns import Priority
+from mcp_server.studies.priority import Priority
 from mcp_server.types import JsonObject, Params, Seconds
 
 Action = Literal[

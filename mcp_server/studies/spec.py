@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 from mcp_server.data.spec import DataSpec
 from mcp_server.studies.argument_schemas import either
 from mcp_server.studies.limits import LIMITS_HELP, Limits, LimitsArgument
+from mcp_server.studies.priority import Priority
 from mcp_server.studies.pruners import PRUNERS, Median, Pruner
 from mcp_server.studies.samplers import SAMPLERS, TPE, Sampler
 from mcp_server.studies.space import SearchSpace
-from mcp_server.studies.turns import Priority
 from mcp_server.types import Direction, JsonObject, Name, Params, Seconds, shown
 
 _SPACE_HELP = (

@@ -12,10 +12,10 @@ from mcp_server.studies import spaces
 from mcp_server.studies.candidates import Tried, checked, refuse_repeated
 from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import ENQUEUE, STOP_TRIAL, Order
+from mcp_server.studies.priority import Priority
 from mcp_server.studies.samplers import GridSearch
 from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
-from mcp_server.studies.turns import Priority
 from mcp_server.types import ENDED_STATES, JsonObject
 
 

@@ -5,15 +5,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from sqlalchemy import Connection, func, or_, select
 
 from mcp_server.store import Resource
 from mcp_server.store.schema import studies, trials
+from mcp_server.studies.priority import LEVELS, Priority
 
-Priority = Literal["low", "normal", "high"]
-LEVELS: Mapping[Priority, int] = MappingProxyType({"low": -1, "normal": 0, "high": 1})
 PLACES: Mapping[Resource | None, str] = MappingProxyType({"cpu": "a free slot", "gpu": "a free GPU"})
 """What people call what a study waits for."""
 

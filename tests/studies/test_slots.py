@@ -7,8 +7,9 @@ import pytest
 
 from mcp_server.store import Resource, Slot, SlotPool
 from mcp_server.studies import slots as module
+from mcp_server.studies.priority import Priority
 from mcp_server.studies.slots import SlotKeeper
-from mcp_server.studies.turns import Contender, Priority
+from mcp_server.studies.turns import Contender
 
 AHEAD = Contender("b", "b", "bob", "normal", "running", 0, 10, 0, 0, 0, None, None)
 

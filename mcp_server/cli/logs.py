@@ -12,6 +12,7 @@ import typer
 
 from mcp_server.cli._control import Study, WorkspaceFolder
 from mcp_server.errors import NotFoundError
+from mcp_server.execution.trial_log import LogLines
 from mcp_server.settings import Settings
 from mcp_server.studies.summary import StudyEvent
 from mcp_server.workspace import Workspace
@@ -51,24 +52,7 @@ def _source(workspace: Workspace, study: str, trial: int | None, *, events: bool
         return _Events(workspace, study, trial)
     if trial is not None:
         return _Attempts(workspace, study, trial)
-    return _File(workspace.studies.runner_log(study))
-
-
-class _File:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = 0
-
-    def new_lines(self, *, last: bool) -> Iterator[str]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            for line in file:
-                if not line.endswith(b"\n") and not last:
-                    break
-                self._at += len(line)
-                yield line.decode(errors="replace").rstrip("\r\n")
+    return LogLines(workspace.studies.runner_log(study))
 
 
 class _Attempts:
@@ -76,7 +60,7 @@ class _Attempts:
         self._workspace = workspace
         self._study = study
         self._trial = trial
-        self._files: dict[int, _File] = {}
+        self._files: dict[int, LogLines] = {}
 
     def new_lines(self, *, last: bool) -> Iterator[str]:
         jobs = [job for job in self._workspace.studies.read.jobs(self._study) if job.trial == self._trial]
@@ -87,7 +71,7 @@ class _Attempts:
         for job in jobs:
             if job.attempt not in self._files:
                 yield f"--- trial {job.trial}, attempt {job.attempt}: {job.log_path}"
-            yield from self._files.setdefault(job.attempt, _File(Path(job.log_path))).new_lines(last=last)
+            yield from self._files.setdefault(job.attempt, LogLines(Path(job.log_path))).new_lines(last=last)
 
 
 class _Events:

@@ -44,12 +44,13 @@ class WorkerOrder:
     """What whoever starts and watches a worker has to know of its task."""
 
     job_id: str
+    log_path: str
     memory_mb: float | None = None
 
     @classmethod
     def of(cls, task: TrialTask) -> "WorkerOrder":
         """The order for the worker of `task`."""
-        return cls(task.job_id, task.memory_mb)
+        return cls(task.job_id, task.log_path, task.memory_mb)
 
 
 @dataclass(frozen=True, slots=True)

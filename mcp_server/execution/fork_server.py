@@ -15,18 +15,19 @@ import importlib
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NoReturn
 
 from mcp_server.execution import worker
 from mcp_server.execution._messages import WorkerOrder
+from mcp_server.execution.trial_log import Output
 from mcp_server.execution.watch import Watch
 from mcp_server.processes import adopt_orphans, children, die_with_parent, kill_tree
 from mcp_server.types import JsonObject
@@ -45,20 +46,28 @@ class _Workers:
         self._channel = channel
         self._woken = woken
         self._jobs: dict[int, str] = {}
+        self._outputs: dict[str, Output] = {}
         self._watch = Watch()
 
     @property
     def due(self) -> float:
         """When to call `check` again, on the monotonic clock."""
-        return self._watch.due
+        return min([self._watch.due, *(output.due for output in self._outputs.values())])
+
+    @property
+    def outputs(self) -> dict[int, Output]:
+        """What workers print, by the descriptor that becomes readable then, for `check`."""
+        return {output.fileno(): output for output in self._outputs.values() if output.fileno() >= 0}
 
     def fork(self, order: WorkerOrder, pipe: int) -> None:
         """Start the worker that gets its task through the file descriptor `pipe`."""
         server = os.getpid()
+        output = self._outputs[order.job_id] = Output(Path(order.log_path))
         pid = os.fork()
         if pid == 0:
-            self._become_worker(server, pipe)
+            self._become_worker(server, pipe, output.theirs)
         os.close(pipe)
+        os.close(output.theirs)
         self._jobs[pid] = order.job_id
         self._watch.add(order, pid)
         self._tell({"started": order.job_id, "at": time.monotonic()})
@@ -69,8 +78,12 @@ class _Workers:
             if job == job_id:
                 kill_tree(pid)
 
-    def check(self) -> None:
-        """Kill the workers that take more than they may."""
+    def check(self, printed: Sequence[Output]) -> None:
+        """Take what workers printed, and kill those that take more than they may."""
+        for output in printed:
+            output.take()
+        for output in self._outputs.values():
+            output.flush()
         for job_id, (state, why) in self._watch.exceeded():
             self._tell({"exceeded": job_id, "state": state, "why": why})
             self.kill(job_id)
@@ -81,6 +94,7 @@ class _Workers:
         if ended:
             ended += self._swept()
         for report in ended:
+            self._outputs.pop(str(report["ended"])).finish()
             self._tell(report)
 
     def close(self) -> None:
@@ -89,6 +103,8 @@ class _Workers:
             kill_tree(pid)
         self._jobs.clear()
         self._swept()
+        for output in self._outputs.values():
+            output.finish()
 
     def _swept(self) -> list[JsonObject]:
         """Kill every child that is not a worker; the workers that ended meanwhile."""
@@ -103,16 +119,18 @@ class _Workers:
             ended += self._reaped()
         return ended
 
-    def _become_worker(self, server: int, pipe: int) -> NoReturn:
+    def _become_worker(self, server: int, pipe: int, output: int) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()
-            os.close(self._woken)
+            for unneeded in (self._woken, *self.outputs):
+                os.close(unneeded)
             die_with_parent(server)
             _volunteer_for_out_of_memory()
-            worker.main(Connection(pipe))
+            worker.main(Connection(pipe), Connection(output, readable=False))
         finally:
+            traceback.print_exc()  # the worker does not return, so this is a bug
             os._exit(_FAILED_EXIT_CODE)
 
     def _reaped(self) -> list[JsonObject]:
@@ -161,12 +179,13 @@ def _serve(channel: socket.socket) -> None:
     workers = _Workers(channel, woken)
     while True:
         pause = workers.due - time.monotonic()
-        ready, _, _ = select.select([channel.fileno(), woken], [], [], max(0.0, pause) if pause < FOREVER_S else None)
+        outputs = workers.outputs
+        ready = wait([channel, woken, *outputs], max(0.0, pause) if pause < FOREVER_S else None)
         if woken in ready:
             os.read(woken, 4096)
             workers.reap()
-        workers.check()
-        if channel.fileno() in ready and not _obey(channel, workers):
+        workers.check([output for descriptor, output in outputs.items() if descriptor in ready])
+        if channel in ready and not _obey(channel, workers):
             break
     workers.close()
 

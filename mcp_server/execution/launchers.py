@@ -6,15 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
 from mcp_server.execution import worker
 from mcp_server.execution._messages import WorkerOrder
+from mcp_server.execution.trial_log import FLUSH_S, Output
 from mcp_server.execution.watch import Verdict, Watch
 from mcp_server.processes import child_environment, kill_tree
 
@@ -173,6 +176,7 @@ class SpawnLauncher:
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, multiprocessing.process.BaseProcess] = {}
         self._started: list[Started] = []
+        self._copiers: dict[str, _Copier] = {}
         self._watch = Watch()
 
     @property
@@ -182,8 +186,13 @@ class SpawnLauncher:
 
     def start(self, order: WorkerOrder, pipe: Connection) -> None:
         """See `Launcher`."""
-        process = self._context.Process(target=worker.main, args=(pipe,), name=f"trial {order.job_id}")
+        copier = _Copier(order.log_path) if sys.platform != "win32" else None  # no waiting for a pipe there
+        arguments = (pipe, copier and copier.theirs)
+        process = self._context.Process(target=worker.main, args=arguments, name=f"trial {order.job_id}")
         process.start()
+        if copier is not None:
+            copier.start()
+            self._copiers[order.job_id] = copier
         self._processes[order.job_id] = process
         if process.pid is not None:
             self._watch.add(order, process.pid)
@@ -211,6 +220,7 @@ class SpawnLauncher:
                 del self._processes[job_id]
                 self._watch.drop(job_id)
                 self._sweep(process)
+                self._finish_log(job_id)
                 changes.append(Exited(job_id, time.monotonic(), process.exitcode))
         return changes
 
@@ -219,10 +229,42 @@ class SpawnLauncher:
         for job_id, process in self._processes.items():
             self.kill(job_id)
             process.join()
+            self._finish_log(job_id)
         self._processes.clear()
+
+    def _finish_log(self, job_id: str) -> None:
+        if (copier := self._copiers.pop(job_id, None)) is not None:
+            copier.finish()
 
     @staticmethod
     def _sweep(process: multiprocessing.process.BaseProcess) -> None:
         if sys.platform != "win32" and process.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, 9)
+
+
+class _Copier:
+    """A thread of this process that brings what one trial prints to its log."""
+
+    def __init__(self, log_path: str) -> None:
+        self._output = Output(Path(log_path))
+        self.theirs = Connection(self._output.theirs, readable=False)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._copy, name=f"log {log_path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin, now that the trial has its end of the pipe."""
+        self.theirs.close()
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Take what is left, now that the trial is gone."""
+        self._ended.set()
+        self._thread.join()
+        self._output.finish()
+
+    def _copy(self) -> None:
+        while not self._ended.is_set() and self._output.fileno() >= 0:
+            if wait([self._output.fileno()], FLUSH_S):
+                self._output.take()
+            self._output.flush()

@@ -38,14 +38,20 @@ ORPHANED_EXIT_CODE = 75
 Objective = Callable[[Trial], object]
 
 
-def main(pipe: Connection) -> NoReturn:
-    """Run the one task that arrives on `pipe`, in a session of its own, and end this process."""
+def main(pipe: Connection, output: Connection | None) -> NoReturn:
+    """Run the one task that arrives on `pipe`, in a session of its own, and end this process.
+
+    What it prints goes to `output`, or straight to its log where there is none.
+    """
     _own_session()
+    if output is not None:
+        _send_output_to(output.fileno())
+        output.close()
     try:
         assignment = decoded_assignment(pipe.recv_bytes())
     except EOFError:
         os._exit(ORPHANED_EXIT_CODE)
-    outcome = _outcome(pipe, assignment)
+    outcome = _outcome(pipe, assignment, direct=output is None)
     code = UNDELIVERED_EXIT_CODE
     with suppress(OSError):  # the objective closed the pipe
         pipe.send_bytes(encoded(outcome))
@@ -80,12 +86,13 @@ def run_objective(task: TrialTask, ask: Ask) -> Outcome:
     return Outcome("completed", result)
 
 
-def _outcome(pipe: Connection, assignment: Assignment) -> Outcome:
+def _outcome(pipe: Connection, assignment: Assignment, *, direct: bool) -> Outcome:
     task = assignment.task
-    try:
-        _redirect_output(Path(task.log_path))
-    except OSError as exc:
-        return Outcome("failed", error=f"the trial's log cannot be written: {exc}")
+    if direct:
+        try:
+            _write_output_to(Path(task.log_path))
+        except OSError as exc:
+            return Outcome("failed", error=f"the trial's log cannot be written: {exc}")
     os.environ.update(assignment.environment | task.environment)
     os.environ["OPTUNA_TRIAL_NUMBER"] = str(task.number)
     _renew_random_state()
@@ -102,14 +109,18 @@ def _own_session() -> None:
     faulthandler.enable(file=2)
 
 
-def _redirect_output(log: Path) -> None:
+def _write_output_to(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    for stream in (sys.stdout, sys.stderr):
+        _send_output_to(file.fileno())
+
+
+def _send_output_to(descriptor: int) -> None:
+    for stream in (sys.stdout, sys.stderr):  # before they are pipes, on which they cannot tell where they are
         # Somebody follows the log live, and a killed process flushes nothing.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
 
 
 def _renew_random_state() -> None:

@@ -24,6 +24,7 @@ def leftovers(workspace: Workspace, folders: Iterable[Path], known: set[str]) ->
     """
     root = workspace.settings.workspace
     drafts = [*(root / "data").glob(".draft-*"), *(root / "data" / "seen").glob("tmp*")]
+    drafts += root.glob("studies/*/trials/*.log.new")
     old = [draft for draft in drafts if _age_s(draft) > ABANDONED_S]
     for path in [*old, *_half_databases(root)]:
         yield Violation("I7", f"{path} was left over", remedy="remove", subject=str(path))

@@ -245,11 +245,9 @@ class ProcessExecutorContract(ExecutorContract):
         assert "Traceback" in text
         assert "ValueError: no such column" in text
 
-    def test_a_log_that_cannot_be_written_fails_the_trial(self, bench: Bench) -> None:
+    def test_a_log_that_cannot_be_written_fails_no_trial(self, bench: Bench) -> None:
         (bench.folder / "logs").write_text("a file where a folder should be")
-        ended = bench.run("noop")
-        assert ended.state == "failed"
-        assert "log cannot be written" in str(ended.error)
+        assert bench.run("print_lines", lines=1000).state == "completed"
 
     def test_a_trial_sees_its_number_and_its_environment(self, bench: Bench) -> None:
         number = bench.run("environment", number=17, variable="OPTUNA_TRIAL_NUMBER").result

@@ -1,7 +1,9 @@
 """Objectives that take more than is good for a machine, for tests of limits; each ends by itself in ten minutes."""
 
 import multiprocessing
+import os
 import time
+from pathlib import Path
 
 from mcp_server.execution.trial import Trial
 from mcp_server.testing.objectives import noop
@@ -48,5 +50,35 @@ def use_memory(trial: Trial) -> float:
 
 
 def ask_for_too_much(_trial: Trial) -> float:
-    """Ask for 64 GB at once."""
-    return float(len(b"x" * (64 * 10**9)))
+    """Ask for 8 GB at once, and use them."""
+    return float(len(b"x" * (8 * 10**9)))
+
+
+def flood(trial: Trial) -> float:
+    """Print `payload["mb"]` megabytes past Python, in lines of 100 bytes that begin with their number."""
+    for megabyte in range(_count(trial, "mb")):
+        lines = (b"%-99d\n" % (megabyte * 10_000 + line) for line in range(10_000))
+        _write_all(b"".join(lines))
+    return noop(trial)
+
+
+def flood_blindly(trial: Trial) -> float:
+    """Print `payload["mb"]` megabytes of the same, as fast as the system takes it."""
+    block = b"x" * 10**6
+    for _ in range(_count(trial, "mb")):
+        _write_all(block)
+    return noop(trial)
+
+
+def _write_all(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def flood_and_wait(trial: Trial) -> float:
+    """Do as `flood`, print one line more, and wait until the file `payload["file"]` exists."""
+    flood(trial)
+    _write_all(b"still here\n")
+    while not Path(str(trial.payload["file"])).exists():
+        time.sleep(0.005)
+    return noop(trial)

@@ -1,6 +1,7 @@
 """The contract of executors that keep their trials within limits, as tests; see `mcp_server.testing.executors`."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +33,16 @@ class LimitedExecutorContract(ProcessExecutorContract):
 
     def test_a_trial_within_its_memory_completes(self, bench: Bench) -> None:
         assert bench.run(GREEDY + "use_memory", memory_mb=400, mb=100, seconds=1).state == "completed"
+
+    def test_a_log_keeps_the_first_and_the_last_megabyte_and_says_what_it_leaves_out(self, bench: Bench) -> None:
+        task = bench.submit(GREEDY + "flood", mb=30)
+        assert bench.end().state == "completed"
+        first, mark, last = Path(task.log_path).read_bytes().partition(b"\n--- 27,902,848 bytes left out here ---\n")
+        assert (len(first), bool(mark), len(last)) == (2**20, True, 2**20)
+        assert first.startswith(b"0 ")
+        assert last.endswith(b"%-99d\n" % 299_999)
+
+    def test_a_short_log_is_whole(self, bench: Bench) -> None:
+        task = bench.submit("print_lines", lines=20_000)
+        assert bench.end().state == "completed"
+        assert Path(task.log_path).read_text().split() == [str(number) for number in range(20_000)]

@@ -205,6 +205,13 @@ def say(_trial: Trial) -> float:
     os._exit(3)
 
 
+def print_lines(trial: Trial) -> float:
+    """Print `payload["lines"]` lines of 100 bytes, each of which begins with its number."""
+    for number in range(int(_number(trial, "lines"))):
+        print(f"{number:<99}")  # noqa: T201 - that is the point
+    return noop(trial)
+
+
 def environment(trial: Trial) -> float:
     """The environment variable `payload["variable"]` as a number, or -1."""
     return float(os.environ.get(_text(trial, "variable"), "-1"))

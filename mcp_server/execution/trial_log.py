@@ -169,6 +169,8 @@ class Output:
 
     def take(self) -> int:
         """Move what is in the pipe towards the log; how many bytes that were."""
+        if self._ours < 0:
+            return 0
         try:
             data = os.read(self._ours, _READ_BYTES)
         except BlockingIOError:
@@ -189,7 +191,7 @@ class Output:
     def finish(self) -> None:
         """Take what is left in the pipe, and write the log to its end."""
         left = _REST_BYTES
-        while self._ours >= 0 and left > 0 and (n_bytes := self.take()):
+        while left > 0 and (n_bytes := self.take()):
             left -= n_bytes
         self._hang_up()
         self._log_file.close()

@@ -42,6 +42,13 @@ class LimitedExecutorContract(ProcessExecutorContract):
         assert first.startswith(b"0 ")
         assert last.endswith(b"%-99d\n" % 299_999)
 
+    def test_last_words_come_with_the_end_of_their_trial_and_disturb_nobody(self, bench: Bench) -> None:
+        bench.wait_for_go()
+        for number in range(200):
+            task = bench.submit("say", number=number)
+            assert bench.end().state == "failed"
+            assert "from below" in Path(task.log_path).read_text()
+
     def test_a_short_log_is_whole(self, bench: Bench) -> None:
         task = bench.submit("print_lines", lines=20_000)
         assert bench.end().state == "completed"

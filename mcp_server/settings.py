@@ -86,6 +86,9 @@ class Settings(BaseModel):
         description='Program that is run when a study ends, e.g. ["notify-send", "{title}", "{message}"]; '
         "{study}, {state}, {reason}, {best} and {id} are filled in too. No shell.",
     )
+    keep_trial_files: bool = Field(
+        default=False, description="Keep what trials wrote into their folders also when they completed."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What goes to stderr.")
 
     @field_validator("workspace", mode="after")
@@ -122,7 +125,7 @@ class Settings(BaseModel):
 
     def environment(self) -> dict[str, str]:
         """The variables by which another process of the workspace works as this one was told to."""
-        names = ("parallel", "usd_per_cpu_hour", "tracking_uri", "experiment", "agent", "log_level")
+        names = ("parallel", "usd_per_cpu_hour", "tracking_uri", "experiment", "agent", "log_level", "keep_trial_files")
         values = {name: getattr(self, name) for name in names}
         for name in ("notify_webhook", "notify_secret"):
             secret = getattr(self, name)

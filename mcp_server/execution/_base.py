@@ -12,6 +12,7 @@ class TrialTask:
     """One attempt at one trial, as it travels to a worker: JSON all through.
 
     `objective` is `package.module:function`; the function gets a `Trial` and returns a float or a `TrialResult`.
+    It runs in `folder`, which is its own, or wherever its executor runs if that is not given.
     """
 
     job_id: str
@@ -22,6 +23,8 @@ class TrialTask:
     log_path: str
     timeout_s: float | None = None
     memory_mb: float | None = None
+    folder: str | None = None
+    disk_mb: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
     python_path: list[str] = field(default_factory=list)
 
@@ -66,8 +69,9 @@ class Executor(Protocol):
 
     An implementation must: answer `submit` at once; deliver every event of a job in order and exactly one `Ended` per
     submitted job, whatever happens to it (an exception, `sys.exit`, a signal, a death of its node); end a job that
-    passes `TrialTask.timeout_s` (counted from when its worker runs) with state `timeout`, and one that takes more than
-    `memory_mb` (10^6 bytes) with state `oom`, together with all processes it started; report a worker that died of a
+    passes `TrialTask.timeout_s` (counted from when its worker runs) with state `timeout`, one that takes more than
+    `memory_mb` (10^6 bytes) with state `oom` and one whose files in `folder` take more than `disk_mb` with state
+    `failed`, together with all processes it started; report a worker that died of a
     signal it did not get from us as `lost` (killed, terminated) or `failed` (segmentation fault and the like); leave no
     process of a trial behind its `Ended`, and none at all after `close`.
     `mcp_server.testing.executors.ExecutorContract` checks all of it. An executor belongs to one thread.

@@ -46,11 +46,13 @@ class WorkerOrder:
     job_id: str
     log_path: str
     memory_mb: float | None = None
+    folder: str | None = None
+    disk_mb: float | None = None
 
     @classmethod
     def of(cls, task: TrialTask) -> "WorkerOrder":
         """The order for the worker of `task`."""
-        return cls(task.job_id, task.log_path, task.memory_mb)
+        return cls(task.job_id, task.log_path, task.memory_mb, task.folder, task.disk_mb)
 
 
 @dataclass(frozen=True, slots=True)

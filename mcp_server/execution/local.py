@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Literal
 
 from mcp_server.errors import ConflictError
@@ -22,6 +23,7 @@ from mcp_server.execution._messages import (
     encoded,
 )
 from mcp_server.execution.launchers import Exceeded, Exited, ForkLauncher, Launcher, SpawnLauncher, Started
+from mcp_server.execution.run_folder import RunFolder
 from mcp_server.execution.watch import Verdict
 from mcp_server.processes import thread_caps
 
@@ -33,6 +35,7 @@ _KILLED_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP"}
 class _Job:
     task: TrialTask
     pipe: Connection | None
+    folder: RunFolder | None
     started: float | None = None
     due: float = field(default=float("inf"))
     outcome: Outcome | None = None
@@ -50,6 +53,7 @@ class LocalExecutor:
         slots: How many trials may run at a time.
         threads: How many threads the numeric libraries of one trial may use; `resize` does not change it.
         preload: Modules that trials import anyway; they must not start threads or initialise a GPU on import.
+        keep_files: Whether what a trial left in its folder stays although it completed or was pruned.
         start_method: `fork` on Linux and `spawn` elsewhere, unless given.
     """
 
@@ -59,10 +63,12 @@ class LocalExecutor:
         *,
         threads: int,
         preload: Sequence[str] = (),
+        keep_files: bool = False,
         start_method: Literal["fork", "spawn"] | None = None,
     ) -> None:
         method = start_method or ("fork" if sys.platform == "linux" else "spawn")
         self._slots = slots
+        self._keep_files = keep_files
         self._environment = thread_caps(threads)
         self._launcher: Launcher = ForkLauncher(self._environment, preload) if method == "fork" else SpawnLauncher()
         self._jobs: dict[str, _Job] = {}
@@ -89,8 +95,9 @@ class LocalExecutor:
         ours, theirs = Pipe()
         with theirs:
             self._launcher.start(WorkerOrder.of(task), theirs)
-        self._jobs[task.job_id] = _Job(task, ours)
-        self._send(self._jobs[task.job_id], Assignment(task, self._environment))
+        job = self._jobs[task.job_id] = _Job(task, ours, RunFolder(Path(task.folder)) if task.folder else None)
+        own = job.folder.environment() if job.folder else {}
+        self._send(job, Assignment(task, self._environment | own))
 
     def wait(self, timeout_s: float) -> Sequence[Reported | Ended]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""
@@ -116,6 +123,7 @@ class LocalExecutor:
         self._launcher.close()
         for job in self._jobs.values():
             _hang_up(job)
+            _leave(job, keep=False)
         self._jobs.clear()
 
     def _collected(self, deadline: float) -> list[Reported | Ended]:
@@ -165,6 +173,7 @@ class LocalExecutor:
         _hang_up(job)
         del self._jobs[job.task.job_id]
         state, error = _verdict(job, exited.code)
+        _leave(job, keep=self._keep_files or state not in {"completed", "pruned"})
         seconds = 0.0 if job.started is None else exited.at - job.started
         cpu_seconds = max(exited.cpu_seconds, job.outcome.cpu_seconds if job.outcome else 0.0)
         result = job.outcome.result if job.outcome else None
@@ -185,6 +194,11 @@ class LocalExecutor:
         if job.pipe is not None:
             with suppress(BrokenPipeError, ConnectionResetError):  # a death shows as an exit
                 job.pipe.send_bytes(encoded(message))
+
+
+def _leave(job: _Job, *, keep: bool) -> None:
+    if job.folder is not None:
+        job.folder.leave(keep=keep)
 
 
 def _hang_up(job: _Job) -> None:

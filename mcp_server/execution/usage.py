@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,11 +23,6 @@ def memory_bytes(root: int, enough: int) -> int:
     tree = _with_descendants(root)
     upper = sum(map(_upper_bytes, tree))
     return upper if upper <= enough else sum(map(_exact_bytes, tree))
-
-
-def disk_bytes(folders: Iterable[Path]) -> int:
-    """The bytes that the files in `folders` occupy; links are not followed."""
-    return sum(_occupied(str(folder)) for folder in folders)
 
 
 def data_bytes() -> int:
@@ -70,7 +64,8 @@ def _resident_bytes(pid: int) -> int:
     return 0
 
 
-def _occupied(folder: str) -> int:
+def disk_bytes(folder: str) -> int:
+    """The bytes that the files in `folder` occupy; links are not followed."""
     total = 0
     with suppress(OSError), os.scandir(folder) as entries:  # the trial removes and forbids what it likes
         for entry in entries:
@@ -78,5 +73,5 @@ def _occupied(folder: str) -> int:
                 used = entry.stat(follow_symlinks=False)
                 total += getattr(used, "st_blocks", -(-used.st_size // 512)) * 512
                 if entry.is_dir(follow_symlinks=False):
-                    total += _occupied(entry.path)
+                    total += disk_bytes(entry.path)
     return total

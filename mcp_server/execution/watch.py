@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mcp_server.execution._messages import WorkerOrder
-from mcp_server.execution.usage import memory_bytes
+from mcp_server.execution.usage import disk_bytes, memory_bytes
 from mcp_server.types import AttemptState
 
 POLL_S = 0.2
@@ -56,6 +56,11 @@ class Watch:
             sentence = "out of memory: the trial took {used} MB, and limits.trial_memory_mb allows {limit} MB"
             measure = partial(memory_bytes, pid, limit)
             self._meters.append(_Meter(order.job_id, measure, limit, "oom", sentence))
+
+        if order.disk_mb is not None and order.folder is not None:
+            limit = int(order.disk_mb * _MB)
+            sentence = "the trial's files took {used} MB, and limits.trial_disk_mb allows {limit} MB"
+            self._meters.append(_Meter(order.job_id, partial(disk_bytes, order.folder), limit, "failed", sentence))
 
     def drop(self, job_id: str) -> None:
         """Stop watching a job."""

@@ -1,6 +1,7 @@
 """The process of one trial, from the task on its pipe to the outcome on its pipe."""
 
 import atexit
+import errno
 import faulthandler
 import importlib
 import os
@@ -10,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn, cast
@@ -24,8 +26,9 @@ from mcp_server.execution._messages import (
     encoded,
 )
 from mcp_server.execution.results import InvalidResultError, checked_result
+from mcp_server.execution.run_folder import enter
 from mcp_server.execution.trial import Ask, Trial, TrialPruned
-from mcp_server.execution.usage import data_bytes
+from mcp_server.execution.usage import data_bytes, disk_bytes
 from mcp_server.processes import adopt_orphans, kill_descendants
 from mcp_server.types import shown
 
@@ -82,6 +85,9 @@ def run_objective(task: TrialTask, ask: Ask) -> Outcome:
         traceback.print_exc()
         if _out_of_memory(exc):
             return Outcome("oom", error=f"out of memory: {_described(exc)}")
+        if _out_of_disk(exc, task):
+            text = f"the trial's files grew past limits.trial_disk_mb, {task.disk_mb:g} MB: {_described(exc)}"
+            return Outcome("failed", error=text)
         return Outcome("failed", error=_described(exc))
     return Outcome("completed", result)
 
@@ -94,9 +100,16 @@ def _outcome(pipe: Connection, assignment: Assignment, *, direct: bool) -> Outco
         except OSError as exc:
             return Outcome("failed", error=f"the trial's log cannot be written: {exc}")
     os.environ.update(assignment.environment | task.environment)
+    python_path = [str(Path(path).absolute()) for path in task.python_path]  # before the working directory changes
+    if task.folder is not None:
+        try:
+            enter(Path(task.folder), Path(os.environ["TMPDIR"]))
+        except OSError as exc:
+            return Outcome("failed", error=f"the folder of the trial cannot be made: {exc}")
+    task = replace(task, python_path=python_path)
     os.environ["OPTUNA_TRIAL_NUMBER"] = str(task.number)
     _renew_random_state()
-    _limit_data(task)
+    _limit_resources(task)
     outcome = run_objective(task, _asking(pipe))
     return Outcome(outcome.state, outcome.result, outcome.error, cpu_seconds=sum(os.times()[:4]))
 
@@ -129,17 +142,26 @@ def _renew_random_state() -> None:
         random.seed()
 
 
-def _limit_data(task: TrialTask) -> None:
+def _limit_resources(task: TrialTask) -> None:
     # Whoever watches looks a few times a second, and what takes far too much at once fails here, before the machine
-    # suffers. Libraries reserve more than they use, so this is no substitute: the slack is generous.
-    if sys.platform == "win32" or task.memory_mb is None:
+    # suffers. Libraries reserve more memory than they use, so that limit is generous and no substitute.
+    if sys.platform == "win32":
         return
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = data_bytes() + int(DATA_SLACK * task.memory_mb * 1e6) + DATA_SLACK_BYTES
+    if task.memory_mb is not None:
+        soft = data_bytes() + int(DATA_SLACK * task.memory_mb * 1e6) + DATA_SLACK_BYTES
+        _lower(resource.RLIMIT_DATA, soft)
+    if task.disk_mb is not None:
+        _lower(resource.RLIMIT_FSIZE, int(task.disk_mb * 1e6))
+
+
+def _lower(what: int, soft: int) -> None:
+    import resource
+
+    _, hard = resource.getrlimit(what)
     if hard == resource.RLIM_INFINITY or soft < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        resource.setrlimit(what, (soft, hard))
 
 
 def _asking(pipe: Connection) -> Ask:
@@ -170,6 +192,14 @@ def _loaded(task: TrialTask) -> Objective:
 def _out_of_memory(exc: Exception) -> bool:
     # torch.cuda.OutOfMemoryError is a RuntimeError.
     return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
+
+
+def _out_of_disk(exc: Exception, task: TrialTask) -> bool:
+    if task.disk_mb is None:
+        return False
+    if isinstance(exc, OSError) and exc.errno == errno.EFBIG:
+        return True
+    return task.folder is not None and disk_bytes(task.folder) >= task.disk_mb * 1e6  # NumPy does not tell
 
 
 def _described(exc: Exception) -> str:

@@ -96,7 +96,10 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
     ledger.trials.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
     os.environ.update(thread_caps(threads))
     # The workers' imports go on in the background while this process imports Optuna.
-    executor = LocalExecutor(slots, threads=threads, preload=ledger.definition.preload)
+    executor = LocalExecutor(
+        slots, threads=threads, preload=ledger.definition.preload, keep_files=settings.keep_trial_files
+    )
+    folder = study_folder(settings.workspace, ledger.study_id)
     try:
         mirror = OptunaMirror(settings.workspace / "optuna.db", ledger.name, ledger.study_id, ledger.definition)
         memory = SamplerMemory(ledger.definition, mirror)
@@ -105,7 +108,8 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
             memory,
             executor,
             _slots(settings, ledger, machine),
-            logs=str(study_folder(settings.workspace, ledger.study_id) / "trials"),
+            logs=str(folder / "trials"),
+            files=str(folder / "files"),
             threads=threads,
             wake=partial(_wake, Store(settings.workspace), settings),
         ).run()

@@ -32,6 +32,9 @@ class Limits(BaseModel):
     trial_memory_mb: int | None = Field(
         default=None, ge=16, le=100_000_000, description="Memory of one trial with all it starts, in MB."
     )
+    trial_disk_mb: int | None = Field(
+        default=None, ge=1, le=100_000_000, description="What the files of one trial may take, in MB."
+    )
     at_limit: Literal["prune", "drain", "kill"] = Field(
         default="prune", description="What becomes of running trials: cut at their next report, left to end, or killed."
     )
@@ -41,5 +44,5 @@ LimitsArgument = Annotated[Limits, WithJsonSchema(compact(Limits))]
 LIMITS_HELP = (
     "Stop on failures, consecutive_failures, deadline (ISO 8601 with zone), cpu_seconds, target (good enough), "
     "patience (trials without a gain above min_delta, after min_trials) or plateau. "
-    "at_limit: what becomes of running trials. trial_memory_mb: kill a trial that takes more."
+    "at_limit: what becomes of running trials. trial_memory_mb, trial_disk_mb: kill a trial that takes more."
 )

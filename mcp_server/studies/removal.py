@@ -4,7 +4,6 @@ The transaction leaves a mark in the database. Whoever looks after the workspace
 finding no study, it removes what is left of it and then the mark. Being killed anywhere, it is started again.
 """
 
-import shutil
 import time
 
 import structlog
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from mcp_server.access import Permission, Principal
 from mcp_server.errors import ConflictError, InvalidRequestError
+from mcp_server.execution.run_folder import remove_tree
 from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import studies, trials, workspace_info
@@ -110,10 +110,9 @@ def forget(store: Store, settings: Settings, study_id: str) -> bool:
         return True
     if name is not None:
         forget_study(settings.workspace / "optuna.db", study_id, name)
-    try:
-        shutil.rmtree(folder)
-    except OSError as exc:  # of a system that keeps open files
-        log.warning("files of a deleted study are left", folder=str(folder), error=str(exc))
+    remove_tree(folder)
+    if folder.exists():  # a system that keeps open files
+        log.warning("files of a deleted study are left", folder=str(folder))
     with store.write() as connection:
         connection.execute(delete(workspace_info).where(here))
     return True

@@ -45,6 +45,7 @@ class Runner:
         slots: SlotKeeper,
         *,
         logs: str,
+        files: str | None = None,
         threads: int,
         wake: Callable[[], None],
     ) -> None:
@@ -53,6 +54,7 @@ class Runner:
         self._executor = executor
         self._slots = slots
         self._logs = logs
+        self._files = files
         self._threads = threads
         self._wake = wake
         self._definition = ledger.definition
@@ -258,6 +260,8 @@ class Runner:
                 log_path=log_path,
                 timeout_s=self._definition.spec.trial_timeout_s,
                 memory_mb=self._definition.spec.limits.trial_memory_mb,
+                disk_mb=self._definition.spec.limits.trial_disk_mb,
+                folder=self._files and f"{self._files}/{attempt.number:05d}",
                 environment={"TUNING_STUDY": self._ledger.name, **devices(slot)},
                 python_path=self._definition.python_path,
             )
@@ -338,6 +342,8 @@ class Runner:
                 log_path=f"{self._logs}/final-{command.id}.log",
                 timeout_s=self._definition.spec.trial_timeout_s,
                 memory_mb=self._definition.spec.limits.trial_memory_mb,
+                disk_mb=self._definition.spec.limits.trial_disk_mb,
+                folder=self._files and f"{self._files}/final-{command.id}",
                 environment=devices(slot),
             )
         )

@@ -42,6 +42,7 @@ class Bench:
     def __init__(self, executor: Executor, folder: Path) -> None:
         self.executor = executor
         self.folder = folder
+        self.files = folder / "files"
         self.pids_file = folder / "pids"
         self.go_file = folder / "go"
 
@@ -52,13 +53,15 @@ class Bench:
         number: int = 0,
         timeout_s: float | None = None,
         memory_mb: float | None = None,
+        disk_mb: float | None = None,
         environment: dict[str, str] | None = None,
         python_path: list[str] | None = None,
         **payload: JsonValue,
     ) -> TrialTask:
         """Start a trial; `objective` may also be `module:function`."""
+        job_id = f"job-{next(_job_numbers)}"
         task = TrialTask(
-            job_id=f"job-{next(_job_numbers)}",
+            job_id=job_id,
             objective=objective if ":" in objective else f"mcp_server.testing.objectives:{objective}",
             number=number,
             params={"x": 0.25, "kernel": "rbf"},
@@ -66,6 +69,8 @@ class Bench:
             log_path=str(self.folder / "logs" / f"{number}.log"),
             timeout_s=timeout_s,
             memory_mb=memory_mb,
+            disk_mb=disk_mb,
+            folder=str(self.files / job_id),
             environment=environment or {},
             python_path=python_path or [],
         )
@@ -79,6 +84,7 @@ class Bench:
         number: int = 0,
         timeout_s: float | None = None,
         memory_mb: float | None = None,
+        disk_mb: float | None = None,
         environment: dict[str, str] | None = None,
         python_path: list[str] | None = None,
         **payload: JsonValue,
@@ -89,6 +95,7 @@ class Bench:
             number=number,
             timeout_s=timeout_s,
             memory_mb=memory_mb,
+            disk_mb=disk_mb,
             environment=environment,
             python_path=python_path,
             **payload,

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -81,4 +82,39 @@ def flood_and_wait(trial: Trial) -> float:
     _write_all(b"still here\n")
     while not Path(str(trial.payload["file"])).exists():
         time.sleep(0.005)
+    return noop(trial)
+
+
+def fill_disk(trial: Trial) -> float:
+    """Write `payload["mb"]` megabytes into the working directory, in files of `payload["each_mb"]`, and stay."""
+    for number in range(_count(trial, "mb") // _count(trial, "each_mb")):
+        with Path(f"{number}.bin").open("wb") as file:
+            file.writelines([b"x" * _BLOCK] * _count(trial, "each_mb"))
+    time.sleep(_LONG_S)
+    return noop(trial)
+
+
+def fill_disk_by_numpy(trial: Trial) -> float:
+    """Write an array of `payload["mb"]` megabytes into the working directory."""
+    import numpy as np
+
+    np.save("array", np.zeros(_count(trial, "mb") * _BLOCK, dtype=np.uint8))
+    return noop(trial)
+
+
+def leave_files(trial: Trial) -> float:
+    """Leave a file, one that is temporary, and a folder that is closed to its owner, then return or fail."""
+    Path("model.txt").write_text("weights", encoding="utf-8")
+    tempfile.mkstemp()
+    os.umask(0o777)
+    Path("closed/inner").mkdir(parents=True)
+    if trial.payload["fail"]:
+        raise ValueError("no good")
+    return float(len(list(Path.cwd().iterdir())))
+
+
+def listen_on_a_socket(trial: Trial) -> float:
+    """Start a manager of `multiprocessing`, which listens on a socket among the temporary files."""
+    with multiprocessing.get_context("fork").Manager() as manager:
+        manager.list([1])
     return noop(trial)

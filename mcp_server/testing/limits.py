@@ -1,6 +1,7 @@
 """The contract of executors that keep their trials within limits, as tests; see `mcp_server.testing.executors`."""
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,34 @@ class LimitedExecutorContract(ProcessExecutorContract):
         task = bench.submit("print_lines", lines=20_000)
         assert bench.end().state == "completed"
         assert Path(task.log_path).read_text().split() == [str(number) for number in range(20_000)]
+
+    @pytest.mark.parametrize("each_mb", [1, 100])
+    def test_a_trial_whose_files_take_too_much_ends_alone_and_says_so(self, bench: Bench, each_mb: int) -> None:
+        other, _ = bench.wait_for_go()
+        ended = bench.run(GREEDY + "fill_disk", disk_mb=20, mb=100, each_mb=each_mb)
+        assert ended.state == "failed"
+        assert "limits.trial_disk_mb" in str(ended.error)
+        bench.go_file.touch()
+        ended = bench.end()
+        assert (ended.job_id, ended.state) == (other.job_id, "completed")
+
+    def test_a_library_that_does_not_tell_why_it_cannot_write_is_explained(self, bench: Bench) -> None:
+        ended = bench.run(GREEDY + "fill_disk_by_numpy", disk_mb=20, mb=30)
+        assert ended.state == "failed"
+        assert str(ended.error).startswith("the trial's files grew past limits.trial_disk_mb, 20 MB: OSError")
+
+    def test_a_trial_runs_in_a_folder_of_its_own_which_goes_with_it(self, bench: Bench) -> None:
+        result = bench.run(GREEDY + "leave_files", fail=False).result
+        assert result is not None
+        assert result.value == 3  # noqa: PLR2004 - a file and two folders, nothing that was there before
+        assert list(bench.files.iterdir()) == []
+        assert list(Path(tempfile.gettempdir()).glob("tuning-*")) == []
+
+    def test_what_a_failed_trial_left_can_be_looked_at(self, bench: Bench) -> None:
+        task = bench.submit(GREEDY + "leave_files", fail=True)
+        assert bench.end().error == "ValueError: no good"
+        assert {path.name for path in (bench.files / task.job_id).iterdir()} == {"model.txt", "closed"}
+
+    def test_temporary_files_have_a_path_that_is_short_enough_for_a_socket(self, bench: Bench) -> None:
+        bench.files /= "a" * 100
+        assert bench.run(GREEDY + "listen_on_a_socket").error is None

@@ -1,6 +1,7 @@
 """Objectives of `test_bad_trials`: `one_of` does what its parameter `kind` says."""
 
 import time
+from pathlib import Path
 
 from mcp_server.execution.trial import Trial
 
@@ -21,3 +22,17 @@ def takes_memory(trial: Trial) -> float:
     held = [b"x" * 10**6 for _ in range(2000)]
     time.sleep(600)
     return float(len(held))
+
+
+def fills_the_disk(trial: Trial) -> float:
+    for number in range(50):
+        Path(f"{number}.bin").write_bytes(b"x" * 10**6)
+    time.sleep(600)
+    return 0.0
+
+
+def writes_one_large_file(trial: Trial) -> float:
+    with Path("large.bin").open("wb") as file:
+        for _ in range(50):
+            file.write(b"x" * 10**6)
+    return 0.0

@@ -60,6 +60,8 @@ def run_with(workspace: Workspace, kind: str, **changed: object) -> dict[str, An
     ("kind", "cause", "error", "changed"),
     [
         ("takes_memory", "out of memory", "limits.trial_memory_mb allows 300 MB", {"limits": {"trial_memory_mb": 300}}),
+        ("fills_the_disk", "failed", "limits.trial_disk_mb allows 20 MB", {"limits": {"trial_disk_mb": 20}}),
+        ("writes_one_large_file", "failed", "grew past limits.trial_disk_mb, 20 MB", {"limits": {"trial_disk_mb": 20}}),
     ],
 )
 def test_a_bad_trial_fails_alone_tells_why_and_leaves_nothing(

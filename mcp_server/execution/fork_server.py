@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from mcp_server.execution import worker
 from mcp_server.execution._messages import WorkerOrder
+from mcp_server.execution.run_folder import RunFolder
 from mcp_server.execution.trial_log import Output
 from mcp_server.execution.watch import Watch
 from mcp_server.processes import adopt_orphans, children, die_with_parent, kill_tree
@@ -47,6 +48,7 @@ class _Workers:
         self._woken = woken
         self._jobs: dict[int, str] = {}
         self._outputs: dict[str, Output] = {}
+        self._folders: dict[str, RunFolder] = {}
         self._watch = Watch()
 
     @property
@@ -70,6 +72,8 @@ class _Workers:
         os.close(output.theirs)
         self._jobs[pid] = order.job_id
         self._watch.add(order, pid)
+        if order.folder is not None:
+            self._folders[order.job_id] = RunFolder(Path(order.folder))
         self._tell({"started": order.job_id, "at": time.monotonic()})
 
     def kill(self, job_id: str) -> None:
@@ -94,7 +98,9 @@ class _Workers:
         if ended:
             ended += self._swept()
         for report in ended:
-            self._outputs.pop(str(report["ended"])).finish()
+            job_id = str(report["ended"])
+            self._outputs.pop(job_id).finish()
+            self._folders.pop(job_id, None)
             self._tell(report)
 
     def close(self) -> None:
@@ -105,6 +111,8 @@ class _Workers:
         self._swept()
         for output in self._outputs.values():
             output.finish()
+        for folder in self._folders.values():  # whoever would see to it may be dead
+            folder.leave(keep=False)
 
     def _swept(self) -> list[JsonObject]:
         """Kill every child that is not a worker; the workers that ended meanwhile."""

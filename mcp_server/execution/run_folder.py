@@ -16,24 +16,29 @@ SOCKET_ROOM = 64
 
 
 class RunFolder:
-    """The folder of a trial and, within, the one for its temporary files."""
+    """The folder of a trial and, within, the one for its temporary files.
+
+    Attributes:
+        path: The folder.
+        link: What stands for the folder of temporary files when its path is long.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._temp = path / TEMP
         name = f"tuning-{sha256(os.fsencode(path)).hexdigest()[:12]}"
         short = Path(tempfile.gettempdir(), name)
-        self._link = short if sys.platform != "win32" and len(os.fsencode(self._temp)) > SOCKET_ROOM else None
+        self.link = short if sys.platform != "win32" and len(os.fsencode(self._temp)) > SOCKET_ROOM else None
 
     def environment(self) -> dict[str, str]:
         """The variables that send temporary files there."""
-        return dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self._link or self._temp))
+        return dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.link or self._temp))
 
     def leave(self, *, keep: bool) -> None:
         """Remove it, or only what is temporary or empty; to be called when the trial is gone."""
-        if self._link is not None:
+        if self.link is not None:
             with suppress(OSError):
-                self._link.unlink()
+                self.link.unlink()
         if keep:
             remove_tree(self._temp)
             with suppress(OSError):

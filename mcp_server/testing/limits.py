@@ -1,11 +1,11 @@
 """The contract of executors that keep their trials within limits, as tests; see `mcp_server.testing.executors`."""
 
 import re
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from mcp_server.execution.run_folder import RunFolder
 from mcp_server.testing.bench import Bench
 from mcp_server.testing.executors import ProcessExecutorContract
 
@@ -71,11 +71,15 @@ class LimitedExecutorContract(ProcessExecutorContract):
         assert str(ended.error).startswith("the trial's files grew past limits.trial_disk_mb, 20 MB: OSError")
 
     def test_a_trial_runs_in_a_folder_of_its_own_which_goes_with_it(self, bench: Bench) -> None:
-        result = bench.run(GREEDY + "leave_files", fail=False).result
+        bench.files /= "a" * 100
+        task = bench.submit(GREEDY + "leave_files", fail=False)
+        result = bench.end().result
         assert result is not None
+        link = RunFolder(bench.files / task.job_id).link
         assert result.value == 3  # noqa: PLR2004 - a file and two folders, nothing that was there before
         assert list(bench.files.iterdir()) == []
-        assert list(Path(tempfile.gettempdir()).glob("tuning-*")) == []
+        assert link is not None
+        assert not link.is_symlink()
 
     def test_what_a_failed_trial_left_can_be_looked_at(self, bench: Bench) -> None:
         task = bench.submit(GREEDY + "leave_files", fail=True)

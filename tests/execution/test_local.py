@@ -12,6 +12,7 @@ import pytest
 from mcp_server.execution import Executor, local
 from mcp_server.execution.launchers import ForkLauncher
 from mcp_server.execution.local import LocalExecutor
+from mcp_server.execution.run_folder import RunFolder
 from mcp_server.testing.bench import Bench, eventually, running
 from mcp_server.testing.executors import ExecutorContract
 
@@ -104,6 +105,15 @@ def test_everything_dies_when_the_owner_is_killed(tmp_path: Path) -> None:
     with Owner(tmp_path) as owner:
         owner.process.kill()
         assert eventually(lambda: running(owner.server, owner.worker, *owner.started) == [])
+
+
+def test_the_folder_of_a_trial_goes_when_the_owner_is_killed(tmp_path: Path) -> None:
+    with Owner(tmp_path) as owner:
+        folders = [RunFolder(path) for path in (tmp_path / "files").iterdir()]
+        assert len(folders) == 2
+        owner.process.kill()
+        assert eventually(lambda: not any(folder.path.exists() for folder in folders))
+        assert not any(folder.link is not None and folder.link.is_symlink() for folder in folders)
 
 
 def test_workers_die_when_the_owner_and_the_fork_server_are_killed(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The aliases and the name rule that every package shares."""
 
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -11,10 +11,11 @@ Params = dict[str, Scalar]
 
 Direction = Literal["maximize", "minimize"]
 Task = Literal["classification", "regression"]
-StudyState = Literal["queued", "running", "paused", "finished", "stopped", "failed"]
+StudyState = Literal["waiting for approval", "queued", "running", "paused", "finished", "stopped", "failed"]
 TrialState = Literal["running", "complete", "pruned", "failed"]
 AttemptState = Literal["running", "completed", "pruned", "failed", "timeout", "oom", "cancelled", "lost"]
 
+WAITS_FOR_APPROVAL: Final = "waiting for approval"
 ENDED_STATES: frozenset[str] = frozenset({"finished", "stopped", "failed"})
 
 NAME_LIMIT = 120

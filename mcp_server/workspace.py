@@ -88,7 +88,7 @@ class Workspace:
         """Who spent what."""
         from mcp_server.studies.costs import CostReader
 
-        return CostReader(self.store)
+        return CostReader(self.store, self.settings)
 
     @property
     def queue(self) -> "QueueReader":

@@ -12,6 +12,7 @@ class Permission(StrEnum):
     READ = "read"
     PLAN = "plan"
     TUNE = "tune"
+    APPROVE = "approve"
     DELETE = "delete"
     ADMIN = "admin"
 
@@ -34,7 +35,7 @@ _OPERATOR = _VIEWER | {Permission.PLAN, Permission.TUNE}
 _PERMISSIONS = {
     Role.VIEWER: _VIEWER,
     Role.OPERATOR: _OPERATOR,
-    Role.ADMIN: _OPERATOR | {Permission.DELETE, Permission.ADMIN},
+    Role.ADMIN: _OPERATOR | {Permission.DELETE, Permission.APPROVE, Permission.ADMIN},
 }
 
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "stop": "mcp_server.cli.stop",
     "pause": "mcp_server.cli.pause",
     "resume": "mcp_server.cli.resume",
+    "costs": "mcp_server.cli.costs",
+    "approve": "mcp_server.cli.approve",
     "logs": "mcp_server.cli.logs",
     "doctor": "mcp_server.cli.doctor",
     "version": "mcp_server.cli.serve",

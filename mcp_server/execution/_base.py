@@ -27,6 +27,7 @@ class TrialTask:
     disk_mb: float | None = None
     environment: dict[str, str] = field(default_factory=dict)
     python_path: list[str] = field(default_factory=list)
+    token_prices: dict[str, list[float]] = field(default_factory=dict)  # US dollars a token of each model, in and out
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """A trial said that it has cost `usd` more than its time: tokens of a model, a service, a licence."""
+
+    job_id: str
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """An attempt is over; `seconds` is wall time on the monotonic clock, `result` is there when it completed."""
 
@@ -62,6 +71,9 @@ class Ended:
     cpu_seconds: float = 0.0
     result: TrialResult | None = None
     error: str | None = None
+
+
+Event = Reported | Charged | Ended
 
 
 class Executor(Protocol):
@@ -91,7 +103,7 @@ class Executor(Protocol):
             ConflictError: If all slots are busy, or a job with this id is running.
         """
 
-    def wait(self, timeout_s: float) -> Sequence[Reported | Ended]:
+    def wait(self, timeout_s: float) -> Sequence[Event]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""
 
     def answer(self, job_id: str, *, prune: bool) -> None:

@@ -22,6 +22,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """A worker's trial has cost so many US dollars more; nobody answers."""
+
+    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    kind: Literal["charge"] = "charge"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How the objective ended; the last message of a worker."""
 
@@ -63,15 +71,16 @@ class Assignment:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-_from_worker: TypeAdapter[Report | Outcome] = TypeAdapter(Annotated[Report | Outcome, Field(discriminator="kind")])
+FromWorker = Report | Charge | Outcome
+_from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="kind")])
 
 
-def encoded(message: Report | Outcome | Answer | Assignment | WorkerOrder) -> bytes:
+def encoded(message: FromWorker | Answer | Assignment | WorkerOrder) -> bytes:
     """`message` as it travels."""
     return json.dumps(asdict(message)).encode()
 
 
-def decoded_from_worker(data: bytes) -> Report | Outcome:
+def decoded_from_worker(data: bytes) -> FromWorker:
     """The message in `data`, checked, because the trial could have written anything to the pipe.
 
     Raises:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mcp_server.errors import ConflictError
-from mcp_server.execution._base import Ended, Reported, TrialTask
+from mcp_server.execution._base import Charged, Ended, Event, Reported, TrialTask
 from mcp_server.execution.worker import run_objective
 
 
@@ -34,7 +34,7 @@ class InlineExecutor:
     def __init__(self, slots: int = 1) -> None:
         self._slots = slots
         self._jobs: dict[str, _Job] = {}
-        self._events: queue.SimpleQueue[Reported | Ended] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._turn = threading.Lock()
 
     @property
@@ -59,9 +59,9 @@ class InlineExecutor:
         job = self._jobs[task.job_id] = _Job(task)
         threading.Thread(target=self._run, args=(job,), name=f"trial {task.job_id}", daemon=True).start()
 
-    def wait(self, timeout_s: float) -> Sequence[Reported | Ended]:
+    def wait(self, timeout_s: float) -> Sequence[Event]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""
-        events: list[Reported | Ended] = []
+        events: list[Event] = []
         with suppress(queue.Empty):
             events.append(self._events.get(timeout=timeout_s))
             while True:
@@ -91,12 +91,15 @@ class InlineExecutor:
                 raise _Abandoned
             return prune
 
+        def charge(usd: float) -> None:
+            self._tell(job, Charged(job.task.job_id, usd))
+
         with suppress(_Abandoned):
-            outcome = run_objective(job.task, ask)
+            outcome = run_objective(job.task, ask, charge)
             seconds, cpu_seconds = time.monotonic() - job.started, time.thread_time()
             self._end(job, Ended(job.task.job_id, outcome.state, seconds, cpu_seconds, outcome.result, outcome.error))
 
-    def _tell(self, job: _Job, event: Reported) -> None:
+    def _tell(self, job: _Job, event: Reported | Charged) -> None:
         with self._turn:
             if self._jobs.get(job.task.job_id) is not job:
                 raise _Abandoned

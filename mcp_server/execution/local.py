@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from mcp_server.errors import ConflictError
-from mcp_server.execution._base import Ended, Reported, TrialTask
+from mcp_server.execution._base import Charged, Ended, Event, Reported, TrialTask
 from mcp_server.execution._messages import (
     MESSAGE_LIMIT,
     Answer,
     Assignment,
+    Charge,
+    FromWorker,
     Outcome,
     Report,
     WorkerOrder,
@@ -99,7 +101,7 @@ class LocalExecutor:
         own = job.folder.environment() if job.folder else {}
         self._send(job, Assignment(task, self._environment | own))
 
-    def wait(self, timeout_s: float) -> Sequence[Reported | Ended]:
+    def wait(self, timeout_s: float) -> Sequence[Event]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -126,8 +128,8 @@ class LocalExecutor:
             _leave(job, keep=False)
         self._jobs.clear()
 
-    def _collected(self, deadline: float) -> list[Reported | Ended]:
-        events: list[Reported | Ended] = []
+    def _collected(self, deadline: float) -> list[Event]:
+        events: list[Event] = []
         pipes = {job.pipe: job for job in self._jobs.values() if job.pipe is not None}
         until = min([deadline, self._launcher.due, *(job.due for job in self._jobs.values())])
         ready = wait([*pipes, *self._launcher.waitables()], max(0.0, until - time.monotonic()))
@@ -145,7 +147,7 @@ class LocalExecutor:
                 events += self._heard(job)
         return events
 
-    def _heard(self, job: _Job) -> list[Reported | Ended]:
+    def _heard(self, job: _Job) -> list[Event]:
         if job.pipe is None:
             return []
         try:
@@ -159,15 +161,17 @@ class LocalExecutor:
             return self._understood(job, message)
         return []
 
-    def _understood(self, job: _Job, message: Report | Outcome) -> list[Reported | Ended]:
+    def _understood(self, job: _Job, message: FromWorker) -> list[Event]:
         if isinstance(message, Report):
             return [Reported(job.task.job_id, message.step, message.value, message.running)]
+        if isinstance(message, Charge):
+            return [Charged(job.task.job_id, message.usd)]
         job.outcome = message
         job.due = time.monotonic() + EXIT_GRACE_S
         return []
 
-    def _buried(self, job: _Job, exited: Exited) -> list[Reported | Ended]:
-        events: list[Reported | Ended] = []
+    def _buried(self, job: _Job, exited: Exited) -> list[Event]:
+        events: list[Event] = []
         while job.pipe is not None and job.pipe.poll():  # what it said before it died
             events += self._heard(job)
         _hang_up(job)

@@ -2,13 +2,18 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import SupportsFloat
 
 from mcp_server.types import JsonObject, shown
 
 Ask = Callable[[int, float, float], bool]
 """Sends step, value and running value to whoever runs the trial, and comes back with whether to stop."""
+
+
+Charge = Callable[[float], None]
+"""Tells whoever runs the trial that it has cost so many US dollars more."""
 
 
 class TrialPruned(Exception):  # noqa: N818 - the name that Optuna's users raise
@@ -32,11 +37,22 @@ class Trial:
     True
     """
 
-    def __init__(self, number: int, params: JsonObject, payload: JsonObject, *, ask: Ask) -> None:
+    def __init__(
+        self,
+        number: int,
+        params: JsonObject,
+        payload: JsonObject,
+        *,
+        ask: Ask,
+        charge: Charge = lambda _: None,
+        token_prices: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    ) -> None:
         self.number = number
         self.params = params
         self.payload = payload
         self._ask = ask
+        self._charge = charge
+        self._token_prices = token_prices
         self._steps: set[int] = set()
         self._prune = False
 
@@ -62,6 +78,42 @@ class Trial:
         if step not in self._steps:
             self._steps.add(step)
             self._prune = self._ask(step, value, score)
+
+    def charge(
+        self, usd: float = 0.0, *, model: str | None = None, input_tokens: int = 0, output_tokens: int = 0
+    ) -> float:
+        """What was added to the cost of the trial, in US dollars, beside its processor and GPU time.
+
+        It counts at once, also for a trial that is killed a moment later.
+
+        Args:
+            usd: An amount.
+            model: Whose price, in the workspace's `costs.yaml`, the tokens have.
+            input_tokens: Tokens that were sent.
+            output_tokens: Tokens that came back.
+
+        Raises:
+            ValueError: If the model has no price, an amount is negative or not finite, or there are tokens of no model.
+
+        >>> told = []
+        >>> trial = Trial(0, {}, {}, ask=lambda *_: False, charge=told.append, token_prices={"small": [1e-6, 4e-6]})
+        >>> trial.charge(model="small", input_tokens=1000, output_tokens=500)
+        0.003
+        >>> told
+        [0.003]
+        """
+        tokens = (operator.index(input_tokens), operator.index(output_tokens))
+        amount = float(usd)
+        if model is not None:
+            if model not in self._token_prices:
+                raise ValueError(f"no price for tokens of {shown(model)!r}: add it to costs.yaml of the workspace")
+            amount += sum(count * price for count, price in zip(tokens, self._token_prices[model], strict=True))
+        elif any(tokens):
+            raise ValueError("tokens need the name of their model")
+        if not math.isfinite(amount) or amount < 0 or min(tokens) < 0:
+            raise ValueError(f"a charge of ${amount} for {tokens[0]} and {tokens[1]} tokens")
+        self._charge(amount)
+        return amount
 
     def should_prune(self) -> bool:
         """Whether the last report looked so poor that the trial should raise `TrialPruned`."""

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn, cast
 
+from mcp_server.execution import _messages as messages
 from mcp_server.execution._base import TrialTask
 from mcp_server.execution._messages import (
     Assignment,
@@ -27,7 +28,7 @@ from mcp_server.execution._messages import (
 )
 from mcp_server.execution.results import InvalidResultError, checked_result
 from mcp_server.execution.run_folder import enter
-from mcp_server.execution.trial import Ask, Trial, TrialPruned
+from mcp_server.execution.trial import Ask, Charge, Trial, TrialPruned
 from mcp_server.execution.usage import data_bytes, disk_bytes
 from mcp_server.processes import adopt_orphans, kill_descendants
 from mcp_server.types import shown
@@ -66,7 +67,7 @@ def main(pipe: Connection, output: Connection | None) -> NoReturn:
     os._exit(code)
 
 
-def run_objective(task: TrialTask, ask: Ask) -> Outcome:
+def run_objective(task: TrialTask, ask: Ask, charge: Charge = lambda _: None) -> Outcome:
     """How the objective of `task` ended, whatever it did; tracebacks go to stderr.
 
     >>> run_objective(TrialTask("j", "math:nonsense", 0, {}, {}, ""), lambda *_: False).error
@@ -74,7 +75,8 @@ def run_objective(task: TrialTask, ask: Ask) -> Outcome:
     """
     try:
         objective = _loaded(task)
-        result = checked_result(objective(Trial(task.number, task.params, task.payload, ask=ask)))
+        trial = Trial(task.number, task.params, task.payload, ask=ask, charge=charge, token_prices=task.token_prices)
+        result = checked_result(objective(trial))
     except TrialPruned:
         return Outcome("pruned")
     except InvalidResultError as exc:
@@ -110,7 +112,7 @@ def _outcome(pipe: Connection, assignment: Assignment, *, direct: bool) -> Outco
     os.environ["OPTUNA_TRIAL_NUMBER"] = str(task.number)
     _renew_random_state()
     _limit_resources(task)
-    outcome = run_objective(task, _asking(pipe))
+    outcome = run_objective(task, _asking(pipe), _charging(pipe))
     return Outcome(outcome.state, outcome.result, outcome.error, cpu_seconds=sum(os.times()[:4]))
 
 
@@ -181,6 +183,13 @@ def _asking(pipe: Connection) -> Ask:
 
     threading.Thread(target=listen, name="runner", daemon=True).start()
     return ask
+
+
+def _charging(pipe: Connection) -> Charge:
+    def charge(usd: float) -> None:
+        pipe.send_bytes(encoded(messages.Charge(usd)))
+
+    return charge
 
 
 def _loaded(task: TrialTask) -> Objective:

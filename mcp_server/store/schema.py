@@ -57,6 +57,8 @@ studies = Table(
     Column("waits_for", String(4)),  # cpu | gpu: the place that its next trial lacks
     Column("waiting_since", Float),
     Column("team", String(60)),
+    Column("approved_usd", Float),  # what it may cost in all; none without a rule about approvals
+    Column("approval", JSON),
     Column("tags", JSON),
     Column("stop_reason", String(40)),
     Column("error", Text),

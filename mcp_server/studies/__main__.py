@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,20 +11,23 @@ import structlog
 from pydantic import ValidationError
 
 from mcp_server import logs
-from mcp_server.errors import BackendUnavailableError, DatabaseAwayError
+from mcp_server.errors import BackendUnavailableError, DatabaseAwayError, InvalidRequestError
 from mcp_server.execution.local import LocalExecutor
 from mcp_server.notifications.notifier import ensure_notifier
 from mcp_server.processes import thread_caps
 from mcp_server.settings import PREFIX, SECRETS, Settings
 from mcp_server.store import Patience, Store
 from mcp_server.studies.ledger import Ledger, mark_failed
-from mcp_server.studies.machine import Machine
+from mcp_server.studies.machine import Machine, gpu_model
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
 from mcp_server.studies.placement import runner_lock, spawn_runner, study_folder
+from mcp_server.studies.prices import Prices
+from mcp_server.studies.pricing import Pricing
 from mcp_server.studies.removal import forget
 from mcp_server.studies.runner import Runner
 from mcp_server.studies.slots import SlotKeeper
+from mcp_server.studies.team_budget import TeamBudget
 from mcp_server.tracking.tracker import ensure_tracker
 
 log = structlog.get_logger()
@@ -80,6 +84,9 @@ def _run(settings: Settings, ledger: Ledger) -> bool:
     except BackendUnavailableError as exc:  # whoever looks after the workspace starts another runner
         log.warning("the runner gives up for now", error=str(exc))
         return False
+    except InvalidRequestError as exc:  # a file of prices that cannot be read: nobody knows what a trial may cost
+        ledger.fail(f"{exc.message} {exc.hint}")
+        return False
     except Exception as exc:
         # The last one who can say why. Without this the study would be started again and again.
         log.exception("the runner failed")
@@ -93,7 +100,6 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
     spec, machine = ledger.definition.spec, Machine.of(settings)
     slots = ledger.orders().parallel or max(1, machine.parallel(spec.gpus))
     threads = max(1, machine.cores // slots)
-    ledger.trials.usd_per_second = settings.usd_per_cpu_hour * threads / 3600.0
     os.environ.update(thread_caps(threads))
     # The workers' imports go on in the background while this process imports Optuna.
     executor = LocalExecutor(
@@ -111,11 +117,23 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
             logs=str(folder / "trials"),
             files=str(folder / "files"),
             threads=threads,
+            pricing=_pricing(settings, ledger, threads),
             wake=partial(_wake, Store(settings.workspace), settings),
         ).run()
         memory.close()
     finally:
         executor.close()
+
+
+def _pricing(settings: Settings, ledger: Ledger, threads: int) -> Pricing:
+    prices = Prices.load(settings)
+
+    def usd_per_second(gpus: Sequence[str]) -> float:
+        return prices.usd_per_second(threads, [gpu_model(gpu) for gpu in gpus])
+
+    return Pricing(
+        usd_per_second, prices.token_prices(), TeamBudget(prices.monthly_usd(ledger.team), ledger.team_spent)
+    )
 
 
 def _slots(settings: Settings, ledger: Ledger, machine: Machine) -> SlotKeeper:

@@ -1,8 +1,6 @@
 """Orders to a study: what servers and the command line write, and its runner carries out."""
 
 import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, select
@@ -13,16 +11,15 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies import events
+from mcp_server.studies.approvals import sentence_of
 from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import FINAL_TEST, Order
-from mcp_server.studies.placement import runner_lock
+from mcp_server.studies.placement import Launch, runner_lock
 from mcp_server.studies.queries import find
 from mcp_server.studies.spec import StudySpec
 from mcp_server.studies.states import requeue
 from mcp_server.studies.steering import command, steer, stop_trial, write
-from mcp_server.types import ENDED_STATES, JsonObject
-
-Launch = Callable[[Path, str], object]
+from mcp_server.types import ENDED_STATES, WAITS_FOR_APPROVAL, JsonObject
 
 
 class Controller:
@@ -71,6 +68,11 @@ class Controller:
     def _carry_out(
         self, connection: Connection, row: Row[Any], order: Order, by: Principal, limits: JsonObject
     ) -> str | None:
+        if row.state == WAITS_FOR_APPROVAL and order.action in {"pause", "resume", "extend"}:
+            raise ConflictError(
+                f"Study {row.name!r} waits for an approval: {sentence_of(row)}",
+                hint='Ask an admin to approve it, or end it with action="stop".',
+            )
         match order.action:
             case "pause" | "stop":
                 return _halt(connection, row, order, by)
@@ -140,7 +142,7 @@ def _halt(connection: Connection, row: Row[Any], order: Order, by: Principal) ->
         write(connection, row.id, desired="pause")
         return None
     write(connection, row.id, desired="drain" if order.how == "drain" else "stop")
-    if row.state == "paused":  # its end is a runner's to write, like any other
+    if row.state in {"paused", WAITS_FOR_APPROVAL}:  # its end is a runner's to write, like any other
         requeue(connection, row.id)
     return None
 
@@ -178,7 +180,7 @@ def _extend(connection: Connection, row: Row[Any], order: Order, limits: JsonObj
 
 
 def _request_final_test(connection: Connection, row: Row[Any], by: Principal) -> None:
-    if row.state not in ENDED_STATES and row.state != "paused":
+    if row.state not in ENDED_STATES and row.state not in {"paused", WAITS_FOR_APPROVAL}:
         raise ConflictError(
             f"Study {row.name!r} is {row.state}: its winner is not known yet.",
             hint="Test it when the study has ended.",

@@ -1,5 +1,7 @@
 """Who spent what: the cost of every attempt, by team, user, study, tag or week."""
 
+import re
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from math import fsum
@@ -8,14 +10,19 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from mcp_server.errors import InvalidRequestError
+from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, studies
+from mcp_server.studies.prices import Prices
 from mcp_server.studies.summary import CostReport, Grouping, Table
+from mcp_server.studies.team_budget import month_start
+from mcp_server.types import WAITS_FOR_APPROVAL, Scalar, shown
 
 NOBODY = "(none)"
 OTHERS = "(others)"
 _NANO = 1_000_000_000
-_FREE = "Every attempt was free; set TUNING_USD_PER_CPU_HOUR to price the ones to come."
+_DAY_S = 86_400.0
+_FREE = "Every attempt was free; set TUNING_USD_PER_CPU_HOUR or write costs.yaml to price the ones to come."
 
 
 class CostReader:
@@ -25,8 +32,9 @@ class CostReader:
     is deleted with it.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
+        self._settings = settings
 
     def report(
         self, by: Grouping = "team", *, tag: str | None = None, month: str | None = None, limit: int = 50
@@ -43,11 +51,14 @@ class CostReader:
             limit: Groups to list.
 
         Raises:
-            InvalidRequestError: If `tag` is missing where it is needed, or given where it means nothing.
+            InvalidRequestError: If `tag` is missing where it is needed, or given where it means nothing, or `month` is
+                none.
         """
         if (by == "tag") != (tag is not None):
             problem = "by='tag' needs the name of a tag" if tag is None else f"tag means nothing with by={by!r}"
             raise InvalidRequestError(f"{problem}.", hint="For example by='tag', tag='project'.")
+        if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
+            raise InvalidRequestError(f"{shown(month)!r} is not a month.", hint="For example 2026-11.")
         spent: Counter[str] = Counter()
         tried: Counter[str] = Counter()
         for row in self._ended():
@@ -62,8 +73,38 @@ class CostReader:
             month=month,
             total_usd=total / _NANO,
             groups=_table(by, spent, tried, limit),
+            budgets=self._budgets(),
+            waiting=self._waiting(),
             note=_FREE if tried and not total else None,
         )
+
+    def _budgets(self) -> Table | None:
+        """Each team's month: what it may spend, has spent, has left, and will have spent at this pace."""
+        prices, now = Prices.load(self._settings), time.time()
+        limits = {team: usd for team in prices.teams if (usd := prices.monthly_usd(team)) is not None}
+        if not limits:
+            return None
+        since = month_start(now)
+        passed = (now - since) / (month_start(since + 32 * _DAY_S) - since)
+        rows: list[list[Scalar]] = []
+        with self._store.read() as connection:
+            for team, usd in sorted(limits.items()):
+                spent = spent_by_team(connection, team, since)
+                rows.append([team, usd, round(spent, 6), round(usd - spent, 6), round(spent / passed, 2)])
+        return Table(columns=["team", "monthly_usd", "spent_usd", "left_usd", "forecast_usd"], rows=rows)
+
+    def _waiting(self) -> Table | None:
+        """The studies that wait for an approval, the longest first."""
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(studies).where(studies.c.state == WAITS_FOR_APPROVAL).order_by(studies.c.created_at)
+            ).all()
+            found: list[list[Scalar]] = [
+                [r.name, r.owner, r.team, (r.approval or {}).get("expected_usd"), cost_of(connection, r.id)]
+                for r in rows
+            ]
+        columns = ["study_name", "user", "team", "expected_usd", "spent_usd"]
+        return Table(columns=columns, rows=found) if found else None
 
     def _ended(self) -> list[Row[Any]]:
         owners = (studies.c.team, studies.c.owner, studies.c.name, studies.c.tags)
@@ -81,6 +122,18 @@ def cost_of(connection: Connection, study_id: str, number: int | None = None) ->
     """US dollars that all attempts of a study, or of one trial, have cost so far."""
     mine = select(attempts.c.cost_usd).where(attempts.c.study_id == study_id)
     return fsum(connection.scalars(mine if number is None else mine.where(attempts.c.number == number)))
+
+
+def spent_by_team(connection: Connection, team: str | None, since: float, *, without: str | None = None) -> float:
+    """US dollars of a team's attempts that ended since then or still run, but for running ones of one study."""
+    running = attempts.c.ended_at.is_(None) & (studies.c.id != (without or ""))
+    return fsum(
+        connection.scalars(
+            select(attempts.c.cost_usd)
+            .join(studies, attempts.c.study_id == studies.c.id)
+            .where(studies.c.team == team, running | (attempts.c.ended_at >= since))
+        )
+    )
 
 
 def _group(row: Row[Any], by: Grouping, tag: str | None) -> str:

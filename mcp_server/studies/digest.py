@@ -1,26 +1,32 @@
 """The digest of a study: its status in a few hundred tokens, from our own rows."""
 
+from itertools import accumulate
+from math import fsum
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
 from mcp_server.notifications import queue
-from mcp_server.store.schema import commands, sealed_reads, trials
+from mcp_server.store.schema import attempts, commands, sealed_reads, trials
 from mcp_server.studies import events
+from mcp_server.studies.approvals import sentence_of
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
 from mcp_server.studies.costs import cost_of
+from mcp_server.studies.forecast import total_of
 from mcp_server.studies.orders import ENQUEUE
 from mcp_server.studies.queries import best_first
 from mcp_server.studies.spaces import Spaces
 from mcp_server.studies.spec import StudyDefinition
-from mcp_server.studies.summary import BaselineComparison, FinalTest, StudyStatus
+from mcp_server.studies.summary import BaselineComparison, FinalTest, Forecast, StudyStatus
 from mcp_server.studies.turns import PLACES
 from mcp_server.tracking import outbox
-from mcp_server.types import Scalar
+from mcp_server.types import ENDED_STATES, WAITS_FOR_APPROVAL, Scalar
 
 EVENTS_SHOWN = 10
+_NANO = 1_000_000_000  # sums of floats depend on their order, whole billionths of a dollar do not
 
 _NEXT = {
+    "waiting for approval": "An admin decides with the tool approve, or `tuning-mcp approve`; ask again later.",
     "queued": "Ask again with wait_s=30.",
     "running": "Ask again with wait_s=30; nothing has to be done meanwhile.",
     "paused": 'Continue with control_automl_study(action="resume").',
@@ -32,6 +38,7 @@ _NEXT = {
         ("deadline", "cpu_seconds", "target", "patience", "plateau", "failures", "consecutive_failures"),
         "get_automl_best_params has the best so far; a start with a larger n_trials and other limits goes on.",
     ),
+    "team_budget": "The team's month is used up; get_automl_best_params has the best so far, and resume goes on later.",
     "budget": "get_automl_best_params has the best so far; a start with a larger n_trials and budget goes on.",
 }
 _CAUSES = {"oom": "out of memory"}
@@ -67,6 +74,8 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         failures=failures or None,
         elapsed_s=round(row.elapsed_s, 1),
         cost_usd=round(cost_of(connection, row.id), 6),
+        forecast=None if row.state in ENDED_STATES else forecast_of(connection, row, definition),
+        approval=sentence_of(row),
         sampler=definition.spec.sampler.model_dump(),
         pruner=definition.spec.pruner.type,
         final_test=final_test_of(connection, row.id),
@@ -77,6 +86,27 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         search_space=spaces.current.model_dump(mode="json") if full else None,
         config=definition.spec.model_dump(mode="json", exclude_none=True) if full else None,
         events=events.latest(connection, row.id, EVENTS_SHOWN)[0] if full else None,
+    )
+
+
+def forecast_of(connection: Connection, row: Row[Any], definition: StudyDefinition) -> Forecast | None:
+    """What the study will have cost and how long it still takes; None while too few trials are over."""
+    rows = connection.execute(
+        select(func.sum(attempts.c.cost_usd).label("usd"), func.sum(attempts.c.seconds).label("seconds"))
+        .join(trials, (trials.c.study_id == attempts.c.study_id) & (trials.c.number == attempts.c.number))
+        .where(attempts.c.study_id == row.id, trials.c.state != "running")
+        .group_by(attempts.c.number)
+    ).all()
+    remaining = max(0, row.n_trials - len(rows))
+    cost = total_of([r.usd for r in rows], remaining)
+    time_left = total_of([r.seconds for r in rows], remaining)
+    if cost is None or time_left is None:
+        return None
+    taken, parallel = fsum(r.seconds for r in rows), row.parallel or definition.spec.parallel or 1
+    left = [max(0.0, seconds - taken) / parallel for seconds in (time_left.low, time_left.likely, time_left.high)]
+    return Forecast(
+        cost_usd=[round(usd, 4) for usd in (cost.low, cost.likely, cost.high)],
+        remaining_s=[float(f"{seconds:.3g}") for seconds in left],
     )
 
 
@@ -105,6 +135,19 @@ def waiting_of(connection: Connection, study_id: str) -> int:
 def best_of(connection: Connection, row: Row[Any]) -> Row[Any] | None:
     """The row of the best complete trial."""
     return connection.execute(best_first(row.id, row.direction).limit(1)).one_or_none()
+
+
+def best_within(connection: Connection, row: Row[Any], usd: float) -> Row[Any] | None:
+    """The row of the best trial among those that completed before the study had cost more than so many US dollars."""
+    ends = connection.execute(
+        select(attempts.c.number, attempts.c.cost_usd)
+        .where(attempts.c.study_id == row.id)
+        .order_by(attempts.c.ended_at)
+    ).all()
+    totals = accumulate(round(end.cost_usd * _NANO) for end in ends)
+    beyond = {end.number for end, total in zip(ends, totals, strict=True) if total > round(usd * _NANO)}
+    complete = connection.execute(best_first(row.id, row.direction))
+    return next((trial for trial in complete if trial.number not in beyond), None)
 
 
 def final_test_of(connection: Connection, study_id: str) -> FinalTest | None:
@@ -144,6 +187,8 @@ def _message(row: Row[Any], counts: dict[str, int], best: Row[Any] | None, basel
     detail = f", {counts['pruned']} cut early" if counts.get("pruned") else ""
     detail += f", {counts['failed']} failed" if counts.get("failed") else ""
     text = f"{row.state}: {done} of {row.n_trials} trials{detail}"
+    if row.state == WAITS_FOR_APPROVAL:
+        text += f". {sentence_of(row)}"
     if row.waits_for is not None and not counts.get("running"):
         text += f", waits for {PLACES[row.waits_for]}"
     if best is not None:

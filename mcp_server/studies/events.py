@@ -18,6 +18,8 @@ EventKind = Literal[
     "trial_ended",  # detail: where it came from, state and cause; its attempts say when they started
     "attempt_lost",
     "limit_reached",
+    "approved",  # detail: what it may cost
+    "declined",
     "waiting",  # detail: {"for": what it waits for while nothing runs, e.g. "a free slot"}
     "ended",  # detail: state and reason
     "repaired",

@@ -1,6 +1,7 @@
 """One study's rows, as its runner writes them. Each method is one transaction."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,15 +13,15 @@ from mcp_server.store import Resource, Store, insistent
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
 from mcp_server.studies.announcing import announce_end
-from mcp_server.studies.costs import cost_of
+from mcp_server.studies.costs import cost_of, spent_by_team
 from mcp_server.studies.orders import FINAL_TEST, STOP_TRIAL
-from mcp_server.studies.projection import Projection
+from mcp_server.studies.projection import Attempt, Projection
 from mcp_server.studies.spec import StudyDefinition
 from mcp_server.studies.states import move_study
 from mcp_server.studies.trial_ledger import TrialLedger, set_elapsed
 from mcp_server.studies.turns import Contender, contenders
 from mcp_server.tracking.outbox import enqueue
-from mcp_server.types import JsonObject, StudyState
+from mcp_server.types import WAITS_FOR_APPROVAL, JsonObject, StudyState
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Orders:
     parallel: int | None
     space_version: int  # of the space that trials are asked for from now on
     commands: int  # requests that wait for the runner
+    approved_usd: float | None = None  # what it may cost in all without being asked for again
     contended: bool = field(default=False, compare=False)  # other studies wait for a place for a trial
 
 
@@ -56,6 +58,7 @@ class Ledger:
         row = self._row()
         self.name: str = row.name
         self.definition = StudyDefinition.model_validate(row.spec)
+        self.team: str | None = row.team
         labels = {"user": row.owner, **({"team": row.team} if row.team else {})}
         self.projection = Projection(settings, study_id, row.name, self.definition, labels)
         self.trials = TrialLedger(store, study_id, self.definition, self.projection)
@@ -109,13 +112,14 @@ class Ledger:
         with self._store.write(durable=True) as connection:
             if ordered is not None and self._orders(connection) != ordered:
                 return False
-            ended_at = None if state == "paused" else now
+            at_rest = state in {"paused", WAITS_FOR_APPROVAL}
+            ended_at = None if at_rest else now
             values = {"stop_reason": reason, "ended_at": ended_at, "error": error, "elapsed_s": elapsed_s}
             values |= {"waits_for": None, "waiting_since": None}
             move_study(connection, self.study_id, state, **values)
             events.record(connection, self.study_id, "ended", detail={"state": state, "reason": reason})
             _close_commands(connection, self.study_id, STOP_TRIAL)
-            if state != "paused":
+            if not at_rest:
                 best = self.trials.best_value(connection)
                 cost, sequence = cost_of(connection, self.study_id), self._sequence(connection)
                 record = self.projection.end(state, reason, now, best, sequence=sequence, cost_usd=cost)
@@ -138,10 +142,18 @@ class Ledger:
             self.end("failed", "internal_error", elapsed_s, why)
 
     @insistent
-    def tick(self, elapsed_s: float) -> None:
-        """Record the running time so far, for the case that nothing else is written for a while."""
+    def tick(self, elapsed_s: float, running: Sequence[tuple[Attempt, float]]) -> None:
+        """Record the running time so far, and what each running attempt took: its runner may be killed."""
         with self._store.write() as connection:
             set_elapsed(connection, self.study_id, elapsed_s)
+            for attempt, seconds in running:
+                self.trials.tick(connection, attempt, seconds)
+
+    @insistent
+    def team_spent(self, since: float) -> float:
+        """US dollars that all studies of the team have cost since then, but for trials of this one that run."""
+        with self._store.read() as connection:
+            return spent_by_team(connection, self.team, since, without=self.study_id)
 
     @insistent
     def elapsed_s(self) -> float:
@@ -216,7 +228,7 @@ class Ledger:
         own = (studies.c.desired, studies.c.state, studies.c.n_trials, studies.c.timeout_s)
         others = studies.alias()
         contended = exists().where(others.c.waits_for.is_not(None), others.c.id != self.study_id)
-        more = (studies.c.parallel, func.coalesce(version, 1), waiting, contended)
+        more = (studies.c.parallel, func.coalesce(version, 1), waiting, studies.c.approved_usd, contended)
         return Orders(*connection.execute(select(*own, *more).where(studies.c.id == self.study_id)).one())
 
     def _sequence(self, connection: Connection) -> int:

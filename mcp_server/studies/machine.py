@@ -94,6 +94,16 @@ def gpu_ids(environment: Mapping[str, str] = os.environ, driver: Path = _DRIVER)
     return tuple(ids[: next((at for at, name in enumerate(ids) if name in {"", "-1"}), len(ids))])
 
 
+def gpu_model(gpu: str, driver: Path = _DRIVER) -> str:
+    """What the driver calls the model of a GPU, such as `NVIDIA H100 80GB HBM3`; nothing when it does not say."""
+    for number, folder in enumerate(sorted(driver.iterdir()) if driver.is_dir() else ()):
+        text = (folder / "information").read_text(encoding="utf-8") if (folder / "information").is_file() else ""
+        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+        if gpu in {str(number), facts.get("GPU UUID", "")}:
+            return facts.get("Model", "")
+    return ""
+
+
 def _count(driver: Path) -> int:
     if driver.is_dir():
         return len(list(driver.iterdir()))

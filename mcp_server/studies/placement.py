@@ -1,10 +1,13 @@
 """Where a study's files and its runner are, and how a runner is started."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mcp_server.processes import OWNER, spawn_detached
 from mcp_server.store import KernelLock
+
+Launch = Callable[[Path, str], object]
+"""Starts the runner of a study: the folder of its workspace, its id."""
 
 RUNNER_FILES = frozenset({"runner.lock", "runner.log"})
 """What a runner makes in its study's folder before it has looked at the study."""

@@ -14,12 +14,17 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import plans
 from mcp_server.studies.analyst import Analyst
+from mcp_server.studies.costs import spent_by_team
 from mcp_server.studies.definition import define
-from mcp_server.studies.machine import Machine
+from mcp_server.studies.machine import Machine, gpu_model
+from mcp_server.studies.prices import Prices
 from mcp_server.studies.spec import PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, Table
+from mcp_server.studies.team_budget import month_start
 from mcp_server.training.estimators import AUTO
 from mcp_server.types import Scalar, shown
+
+_SHORT_S = 1.5  # of a start, which answers in two seconds
 
 
 class Planner:
@@ -46,6 +51,7 @@ class Planner:
         data = self._analyst.prepare(study)
         definition = define(study, data)
         families = _families(definition)
+        prices = Prices.load(self._settings)
         estimate = self._analyst.estimate(data.folder, families, definition.metric)
         plan_id = f"p-{secrets.token_hex(4)}"
         with self._store.write() as connection:
@@ -56,10 +62,20 @@ class Planner:
         rounds = math.ceil(n_trials / parallel)
         total = [_rounded(seconds * rounds) for seconds in (estimate.low, estimate.median, estimate.high)]
         threads = max(1, machine.cores // parallel)
-        cost = estimate.median * n_trials * threads * self._settings.usd_per_cpu_hour / 3600
+        rate = n_trials * prices.usd_per_second(threads, [gpu_model(gpu) for gpu in machine.gpus[: spec.gpus]])
+        cost = [round(seconds * rate, 4) for seconds in (estimate.low, estimate.median, estimate.high)]
         return PlanSummary(
             plan_id=plan_id,
-            message=_sentence(definition, data, families, n_trials, total, parallel, cost),
+            message=_sentence(
+                definition,
+                data,
+                families,
+                n_trials,
+                total,
+                parallel,
+                cost,
+                self._rules(prices, spec.cost_budget_usd, cost[1]),
+            ),
             task=data.task,
             target=label(data.target),
             metric=definition.metric,
@@ -73,7 +89,7 @@ class Planner:
             parallel=parallel,
             seconds_per_trial=_rounded(estimate.median),
             estimated_s=total,
-            estimated_cost_usd=round(cost, 4),
+            estimated_cost_usd=cost,
             notes=data.notes or None,
             warnings=definition.warnings or None,
             next_step=f'start_automl_study(study_name=..., plan_id="{plan_id}")',
@@ -90,6 +106,27 @@ class Planner:
         if planned is None:
             raise NotFoundError(f"There is no plan {shown(plan_id)!r}.", hint="Make one with plan_automl_study.")
         return StudySpec.model_validate({**planned, **_given(spec)})
+
+    def expected_usd(self, definition: StudyDefinition, data: PreparedData) -> float:
+        """What a study of a table is likely to cost, after a short measurement on a sample of it."""
+        machine, spec = Machine.of(self._settings), definition.spec
+        estimate = self._analyst.estimate(data.folder, _families(definition), definition.metric, budget_s=_SHORT_S)
+        threads = max(1, machine.cores // (spec.parallel or machine.parallel(spec.gpus)))
+        models = [gpu_model(gpu) for gpu in machine.gpus[: spec.gpus]]
+        rate = Prices.load(self._settings).usd_per_second(threads, models)
+        return estimate.median * self._n_trials(definition) * rate
+
+    def _rules(self, prices: Prices, budget: float | None, likely: float) -> str:
+        """What the team's budget and the rule about approvals mean for this study, in sentences."""
+        team, text = self._settings.team, ""
+        if (monthly := prices.monthly_usd(team)) is not None:
+            with self._store.read() as connection:
+                left = monthly - spent_by_team(connection, team, month_start(time.time()))
+            text += f"{team} has ${max(0.0, left):.2f} of ${monthly:.2f} left this month. "
+        free = prices.free_of_approval_usd(team)
+        if free is not None and min(likely, likely if budget is None else budget) > free:
+            text += f"Above ${free:.2f} it waits until an admin approves it. "
+        return text
 
     def _n_trials(self, definition: StudyDefinition) -> int:
         size = definition.spec.sampler.size(definition.space)
@@ -127,7 +164,8 @@ def _sentence(  # noqa: PLR0917 - the facts of one sentence
     n_trials: int,
     total: list[float],
     parallel: int,
-    cost: float,
+    cost: list[float],
+    rules: str,
 ) -> str:
     verb = "Classify" if data.task == "classification" else "Predict"
     sealed = f"{data.n_sealed:,} rows sealed for a final test" if data.n_sealed else "no rows sealed for a final test"
@@ -135,9 +173,14 @@ def _sentence(  # noqa: PLR0917 - the facts of one sentence
         f"{verb} {label(data.target)} from {len(data.columns)} columns and {data.n_rows:,} rows "
         f"by {definition.metric}, {_validation(data)}, {sealed}. "
         f"{n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
-        f"about {_duration(total[1])} ({_duration(total[0])} to {_duration(total[2])}), ${cost:.2f}. "
+        f"about {_duration(total[1])} ({_duration(total[0])} to {_duration(total[2])}), {_dollars(cost)}. {rules}"
         "Nothing leaves this computer."
     )
+
+
+def _dollars(cost: list[float]) -> str:
+    low, likely, high = (f"${usd:.2f}" for usd in cost)
+    return likely if low == high else f"{likely} ({low} to {high})"
 
 
 def _duration(seconds: float) -> str:

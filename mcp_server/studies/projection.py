@@ -33,6 +33,12 @@ class Attempt:
     explanation: str | None = None  # why it was told to stop
     space_version: int = 1
     command: int | None = None  # the order that asked for this trial
+    usd_per_second: float = 0.0
+    charged_usd: float = 0.0  # what it said it cost beside its time
+
+    def cost_usd(self, seconds: float) -> float:
+        """What it costs when it has taken so many seconds."""
+        return seconds * self.usd_per_second + self.charged_usd
 
 
 class Projection:

@@ -5,13 +5,22 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Connection, Row, case, func, select
 
 from mcp_server.errors import ConflictError, InvalidRequestError
 from mcp_server.store import Store
 from mcp_server.store.schema import attempts, studies, trials
 from mcp_server.studies import events
-from mcp_server.studies.digest import against_baseline, best_of, counts_of, final_test_of, noisy, short, status_of
+from mcp_server.studies.digest import (
+    against_baseline,
+    best_of,
+    best_within,
+    counts_of,
+    final_test_of,
+    noisy,
+    short,
+    status_of,
+)
 from mcp_server.studies.progress import Progress, progress_of
 from mcp_server.studies.queries import best_first, find
 from mcp_server.studies.spec import StudyDefinition
@@ -26,7 +35,7 @@ from mcp_server.studies.summary import (
     TrialTable,
 )
 from mcp_server.training.estimators import ESTIMATOR, split_params, training_params
-from mcp_server.types import ENDED_STATES, JsonObject, Params, Scalar, shown
+from mcp_server.types import ENDED_STATES, WAITS_FOR_APPROVAL, JsonObject, Params, Scalar, shown
 
 OWN_PARAMS = "own_params"
 OFFSET_LIMIT = 2**31  # what every database takes
@@ -102,21 +111,22 @@ class StudyReader:
             message=None if best else "No trial has completed yet.",
         )
 
-    def best(self, name: str) -> BestParams:
-        """The winner and the block for training it.
+    def best(self, name: str, *, within_usd: float | None = None) -> BestParams:
+        """The winner and the block for training it; of what the study found while it had cost `within_usd`, if given.
 
         Raises:
-            ConflictError: If no trial has completed yet.
+            ConflictError: If no trial has completed yet, or none for so little.
         """
         with self._store.read() as connection:
             row = find(connection, name)
-            best = best_of(connection, row)
+            definition = StudyDefinition.model_validate(row.spec)
+            best = best_of(connection, row) if within_usd is None else best_within(connection, row, within_usd)
             if best is None:
+                limit = "" if within_usd is None else f" that came within ${within_usd:g}"
                 raise ConflictError(
-                    f"Study {row.name!r} is {row.state} and has no completed trial.",
+                    f"Study {row.name!r} is {row.state} and has no completed trial{limit}.",
                     hint=row.error or "Ask get_automl_study_status with wait_s=30.",
                 )
-            definition = StudyDefinition.model_validate(row.spec)
             baseline = against_baseline(connection, row, best, definition)
             return BestParams(
                 study_name=row.name,
@@ -130,7 +140,8 @@ class StudyReader:
                 baseline=baseline,
                 final_test=final_test_of(connection, row.id),
                 message=f"Best {row.metric} {noisy(best)} in trial {best.number}."
-                + (f" {baseline.verdict}" if baseline else ""),
+                + (f" {baseline.verdict}" if baseline else "")
+                + _over_budget(connection, row, best, definition.spec.cost_budget_usd),
             )
 
     def trials(self, name: str) -> list[TrialSummary]:
@@ -208,7 +219,7 @@ class StudyReader:
         """Whether nothing will happen to the study by itself."""
         with self._store.read() as connection:
             row = find(connection, name)
-            return row.state in ENDED_STATES or row.state == "paused"
+            return row.state in ENDED_STATES or row.state in {"paused", WAITS_FOR_APPROVAL}
 
 
 def encode_cursor(offset: int) -> str:
@@ -238,6 +249,12 @@ def decode_cursor(cursor: str | None) -> int:
 
 def _complete_value() -> Any:  # noqa: ANN401 - SQLAlchemy's case() has no narrower public type
     return case((trials.c.state == "complete", trials.c.value))
+
+
+def _over_budget(connection: Connection, row: Row[Any], best: Row[Any], usd: float | None) -> str:
+    if usd is None or best_within(connection, row, usd) == best:
+        return ""
+    return f" It ended when the budget was used up; within_usd={usd:g} gives the best inside it."
 
 
 def _side_by_side(metric: str, found: Sequence[Row[Any]]) -> Table:

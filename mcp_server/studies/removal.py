@@ -15,9 +15,9 @@ from mcp_server.execution.run_folder import remove_tree
 from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import studies, trials, workspace_info
-from mcp_server.studies.control import Launch, require_owner
+from mcp_server.studies.control import require_owner
 from mcp_server.studies.mirror import forget_study
-from mcp_server.studies.placement import RUNNER_FILES, runner_lock, study_folder
+from mcp_server.studies.placement import RUNNER_FILES, Launch, runner_lock, study_folder
 from mcp_server.studies.queries import find
 from mcp_server.studies.summary import DeletedStudy
 from mcp_server.tracking import outbox

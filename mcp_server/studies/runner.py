@@ -6,20 +6,21 @@ from dataclasses import replace
 
 import structlog
 
-from mcp_server.execution import Ended, Executor, Reported, TrialTask
+from mcp_server.execution import Charged, Ended, Executor, Reported, TrialTask
 from mcp_server.store import Slot
 from mcp_server.studies.clock import RunningClock
 from mcp_server.studies.directives import STOPPED, Directives
 from mcp_server.studies.ledger import Command, Ledger, Orders
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.orders import FINAL_TEST
+from mcp_server.studies.pricing import Pricing
 from mcp_server.studies.projection import Attempt, ReportedValue
 from mcp_server.studies.reconcile import reconcile
 from mcp_server.studies.samplers import Design
 from mcp_server.studies.slots import SlotKeeper, devices
 from mcp_server.studies.stopping import Limits, StopReason, Tally, Use, exhausted
 from mcp_server.studies.trial_ledger import CANCELLED
-from mcp_server.types import JsonObject, Params, StudyState
+from mcp_server.types import WAITS_FOR_APPROVAL, JsonObject, Params, StudyState
 
 TICK_S = 0.2
 ORDERS_EVERY_S = 0.1
@@ -44,6 +45,7 @@ class Runner:
         executor: Executor,
         slots: SlotKeeper,
         *,
+        pricing: Pricing,
         logs: str,
         files: str | None = None,
         threads: int,
@@ -53,6 +55,7 @@ class Runner:
         self._memory = memory
         self._executor = executor
         self._slots = slots
+        self._pricing = pricing
         self._logs = logs
         self._files = files
         self._threads = threads
@@ -160,6 +163,8 @@ class Runner:
         self._abandon()
         if reason == "all_failed" or (reason in COMPLETE and self._tally.fruitless):
             return self._end("failed", "all_failed", orders, error=self._ledger.trials.last_error())
+        if reason == "approval":
+            return self._end(WAITS_FOR_APPROVAL, reason, orders)
         return self._end("finished" if reason in COMPLETE else "stopped", reason, orders)
 
     def _end(self, state: StudyState, reason: str | None, orders: Orders, error: str | None = None) -> bool:
@@ -174,7 +179,15 @@ class Runner:
 
     def _limits(self, orders: Orders) -> Limits:
         spec = self._definition.spec
-        return Limits(orders.n_trials, self._size, orders.timeout_s, spec.cost_budget_usd, spec.limits)
+        return Limits(
+            orders.n_trials,
+            self._size,
+            orders.timeout_s,
+            spec.cost_budget_usd,
+            orders.approved_usd,
+            self._pricing.team.left(self._tally.cost_usd),
+            spec.limits,
+        )
 
     def _use(self) -> Use:
         # Nobody knows the processor seconds of a trial that runs: it may use its share of the cores all the time.
@@ -187,8 +200,8 @@ class Runner:
         )
 
     def _in_flight_usd(self) -> list[float]:
-        now, rate = time.monotonic(), self._ledger.trials.usd_per_second
-        return [(now - since) * rate for since in self._started.values()]
+        now = time.monotonic()
+        return [self._running[job_id].cost_usd(now - since) for job_id, since in self._started.items()]
 
     def _crossed(self, orders: Orders) -> StopReason | None:
         """The limit for which trials that run should end, too."""
@@ -216,7 +229,9 @@ class Runner:
 
     def _start_again(self, lost: Attempt, slot: Slot) -> None:
         self._memory.begin(lost.number, lost.params)
-        again = replace(lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[], explanation=None)
+        again = replace(
+            lost, attempt=lost.attempt + 1, started_at=time.time(), reports=[], explanation=None, charged_usd=0.0
+        )
         self._start(again, slot)
 
     def _start_new(self, slot: Slot) -> None:
@@ -244,6 +259,7 @@ class Runner:
     def _start(self, attempt: Attempt, slot: Slot) -> None:
         job_id = f"{self._ledger.study_id}/{attempt.number}/{attempt.attempt}"
         log_path = f"{self._logs}/{attempt.number:05d}-{attempt.attempt}.log"
+        attempt.usd_per_second = self._pricing.usd_per_second(slot.gpus)
         self._ledger.trials.open(attempt, log_path)
         self._memory.opened(attempt.number, attempt.params, attempt.space_version)
         self._running[job_id] = attempt
@@ -264,6 +280,7 @@ class Runner:
                 folder=self._files and f"{self._files}/{attempt.number:05d}",
                 environment={"TUNING_STUDY": self._ledger.name, **devices(slot)},
                 python_path=self._definition.python_path,
+                token_prices=self._pricing.token_prices,
             )
         )
 
@@ -272,13 +289,17 @@ class Runner:
 
     def _handle_events(self) -> None:
         for event in self._executor.wait(SLOT_POLL_S if self._slots.waiting else TICK_S):
-            if isinstance(event, Reported):
-                self._on_report(event)
-            else:
-                self._on_end(event)
+            match event:
+                case Reported():
+                    self._on_report(event)
+                case Charged():
+                    self._running[event.job_id].charged_usd += event.usd
+                case Ended():
+                    self._on_end(event)
         if self.elapsed_s - self._saved > SAVE_ELAPSED_S:
             self._saved = self.elapsed_s
-            self._ledger.tick(self._saved)
+            now = time.monotonic()
+            self._ledger.tick(self._saved, [(self._running[j], now - since) for j, since in self._started.items()])
             self._wake()  # a process that delivers may have been killed
 
     def _on_report(self, event: Reported) -> None:
@@ -298,7 +319,7 @@ class Runner:
         attempt = self._running.pop(event.job_id)
         del self._started[event.job_id]
         self._slots.put_back(self._held.pop(event.job_id))
-        self._tally.add_cost(event.seconds * self._ledger.trials.usd_per_second, event.cpu_seconds)
+        self._tally.add_cost(attempt.cost_usd(event.seconds), event.cpu_seconds)
         if event.state == "lost":
             attempt.deaths += 1
             if attempt.deaths < DEATHS_PER_TRIAL:
@@ -362,4 +383,5 @@ class Runner:
             for event in self._executor.wait(TICK_S):
                 if isinstance(event, Ended):
                     return event
-                self._executor.answer(event.job_id, prune=False)
+                if isinstance(event, Reported):
+                    self._executor.answer(event.job_id, prune=False)

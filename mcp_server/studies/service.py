@@ -17,13 +17,16 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import commands, studies
 from mcp_server.studies import events
+from mcp_server.studies.admission import Admission
 from mcp_server.studies.analyst import Analyst
-from mcp_server.studies.control import Controller, Launch, awaits_runner, changed_limits, require_owner
+from mcp_server.studies.approvals import Approver, Decision
+from mcp_server.studies.control import Controller, awaits_runner, changed_limits, require_owner
 from mcp_server.studies.definition import changes, define, define_callable
 from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import Action, Order
-from mcp_server.studies.placement import runner_lock, study_folder
+from mcp_server.studies.placement import Launch, runner_lock, study_folder
 from mcp_server.studies.planning import Planner
+from mcp_server.studies.prices import Prices
 from mcp_server.studies.queries import find
 from mcp_server.studies.reading import StudyReader
 from mcp_server.studies.removal import Remover, marked
@@ -55,6 +58,8 @@ class Studies:
         self._settings = settings
         self._analyst = analyst
         self._planner = Planner(store, settings, analyst)
+        self._admission = Admission(store, settings, self._planner)
+        self._approver = Approver(store, settings, launch=launch)
         self._controller = Controller(store, settings, launch=launch)
         self._remover = Remover(store, settings, launch=launch)
         self.read = StudyReader(store, backend)
@@ -115,6 +120,7 @@ class Studies:
 
     def _create(self, spec: StudySpec, owner: str, idempotency_key: str | None) -> StudyStatus:
         definition, data = self._defined(spec)
+        money = self._admission.columns(definition, data)
         study_id = uuid.uuid4().hex
         row = {
             "id": study_id,
@@ -129,7 +135,7 @@ class Studies:
             "n_trials": spec.n_trials,
             "timeout_s": spec.timeout_s,
             "desired": "run",
-            "state": "queued",
+            **money,
             "parallel": spec.parallel,
             "priority": spec.priority,
             "team": self._settings.team,
@@ -146,7 +152,8 @@ class Studies:
                 connection.execute(insert(studies).values(row))
                 events.record(connection, study_id, "created", owner, detail={"n_trials": spec.n_trials})
         if repeated is None:
-            self._launch(self._settings.workspace, study_id)
+            if money["state"] == "queued":
+                self._launch(self._settings.workspace, study_id)
             log.info("study created", study=study_id, name=spec.study_name, owner=owner)
         return self.read.status(repeated or spec.study_name)
 
@@ -155,8 +162,8 @@ class Studies:
             return define_callable(spec), None
         data = self._prepared(spec)
         definition = define(spec, data)
-        if spec.cost_budget_usd is not None and not self._settings.usd_per_cpu_hour:
-            free = "cost_budget_usd limits nothing: no price is configured (TUNING_USD_PER_CPU_HOUR)."
+        if spec.cost_budget_usd is not None and Prices.load(self._settings).free:
+            free = "cost_budget_usd limits nothing: no price is configured (TUNING_USD_PER_CPU_HOUR or costs.yaml)."
             definition = definition.model_copy(update={"warnings": [*definition.warnings, free]})
         return definition, data
 
@@ -223,6 +230,18 @@ class Studies:
             InvalidRequestError: If a parameter does not belong to the action, is missing or is wrong.
         """
         note = self._controller.give(name, Order.of(action, parameters), _principal(by))
+        return self.read.status(name).model_copy(update={"note": note})
+
+    def decide(self, name: str, by: Caller, decision: Decision) -> StudyStatus:
+        """The study's status after somebody approved or declined what it may cost; `note` says what was decided.
+
+        Raises:
+            StudyNotFoundError: If there is no such study.
+            PermissionDeniedError: If the caller may not approve.
+            InvalidRequestError: If the limit is missing, or no more than what the study has cost already.
+            ConflictError: If nothing is waiting to be decided.
+        """
+        note = self._approver.decide(name, _principal(by), decision)
         return self.read.status(name).model_copy(update={"note": note})
 
     def delete(self, name: str, by: Caller, *, confirm: str) -> DeletedStudy:

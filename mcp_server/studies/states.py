@@ -1,7 +1,8 @@
 """What a study, a trial and an attempt may become. Every state is written here, so that none is skipped or taken back.
 
 ```
-study:   queued -> running -> paused | finished | stopped | failed -> queued (asked for again)
+study:   waiting for approval -> queued -> running -> paused | finished | stopped | failed -> queued (asked for again)
+                                         running -> waiting for approval (it has cost what was approved)
 trial:   running -> complete | pruned | failed
 attempt: running -> completed | pruned | failed | timeout | oom | cancelled | lost
 ```
@@ -22,8 +23,11 @@ from mcp_server.types import AttemptState, StudyState, TrialState
 
 STUDY: Mapping[StudyState, frozenset[StudyState]] = MappingProxyType(
     {
+        "waiting for approval": frozenset({"queued"}),
         "queued": frozenset({"running", "failed"}),  # failed: what cannot even be read
-        "running": frozenset({"running", "paused", "finished", "stopped", "failed"}),  # running again: another runner
+        "running": frozenset(
+            {"running", "paused", "finished", "stopped", "failed", "waiting for approval"}
+        ),  # running again: another runner
         "paused": frozenset({"queued"}),
         "finished": frozenset({"queued"}),
         "stopped": frozenset({"queued"}),

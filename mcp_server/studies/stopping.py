@@ -11,7 +11,8 @@ from mcp_server.studies import limits as asked
 from mcp_server.types import Direction
 
 StopReason = Literal[
-    "trials", "grid_exhausted", "timeout", "deadline", "budget", "cpu_seconds", "target", "patience", "plateau",
+    "trials", "grid_exhausted", "timeout", "deadline", "budget", "team_budget", "approval",
+    "cpu_seconds", "target", "patience", "plateau",
     "failures", "consecutive_failures", "user", "all_failed", "internal_error",
 ]  # fmt: skip
 
@@ -26,6 +27,8 @@ class Limits:
     space_size: int | None = None
     timeout_s: float | None = None
     cost_usd: float | None = None
+    approved_usd: float | None = None
+    team_left_usd: float | None = None  # of the month, without what runs
     rules: asked.Limits = field(default_factory=asked.Limits)
 
 
@@ -40,6 +43,7 @@ class Use:
     elapsed_s: float
     cost_usd: float
     median_cost_usd: float = 0.0
+    in_flight_usd: float = 0.0  # of cost_usd
     cpu_seconds: float = 0.0
     failed_in_a_row: int = 0
     found: StopReason | None = None  # what the values say: target, patience or plateau
@@ -115,6 +119,11 @@ class Tally:
         self.cpu_seconds += cpu_seconds
 
     @property
+    def cost_usd(self) -> float:
+        """What all attempts that are over have cost."""
+        return fsum(self.costs)
+
+    @property
     def fruitless(self) -> bool:
         """Whether trials failed and none gave a value."""
         return bool(self.states["failed"]) and not self.states["complete"] and not self.states["pruned"]
@@ -124,13 +133,15 @@ class Tally:
     ) -> Use:
         """What the study has used; each attempt that still runs takes at least the median cost."""
         median = self.costs[len(self.costs) // 2] if self.costs else 0.0
+        expected = [max(usd, median) for usd in in_flight_usd]
         return Use(
             started=started,
             complete=self.states["complete"],
             pruned=self.states["pruned"],
             failed=self.states["failed"] - self.forgiven,
             elapsed_s=elapsed_s,
-            cost_usd=fsum([*self.costs, *(max(usd, median) for usd in in_flight_usd)]),
+            cost_usd=fsum([*self.costs, *expected]),
+            in_flight_usd=fsum(expected),
             median_cost_usd=median,
             cpu_seconds=self.cpu_seconds + in_flight_cpu_s,
             failed_in_a_row=self.failed_in_a_row,
@@ -139,8 +150,9 @@ class Tally:
 
     def crossed(self, limits: Limits, use: Use, in_flight_usd: Sequence[float]) -> StopReason | None:
         """Why even trials that run should end; unlike `exhausted` it expects nothing of what they will still cost."""
-        if limits.cost_usd is not None and fsum([*self.costs, *in_flight_usd]) > limits.cost_usd:
-            return "budget"
+        running = fsum(in_flight_usd)
+        if (reached := _too_dear(limits, fsum([*self.costs, running]), running)) is not None:
+            return reached
         return _rule_reached(limits.rules, use)
 
 
@@ -151,8 +163,9 @@ def exhausted(limits: Limits, use: Use) -> StopReason | None:
     """
     if limits.timeout_s is not None and use.elapsed_s >= limits.timeout_s:
         return "timeout"
-    if limits.cost_usd is not None and use.cost_usd + use.median_cost_usd > limits.cost_usd:
-        return "budget"
+    next_one = use.median_cost_usd
+    if (dear := _too_dear(limits, use.cost_usd + next_one, use.in_flight_usd + next_one)) is not None:
+        return dear
     if (reached := _rule_reached(limits.rules, use)) is not None:
         return reached
     if use.failed >= FAILURES_WITHOUT_SUCCESS and not use.complete and not use.pruned:
@@ -160,6 +173,16 @@ def exhausted(limits: Limits, use: Use) -> StopReason | None:
     if limits.space_size is not None and use.started >= limits.space_size:
         return "grid_exhausted"
     return "trials" if use.started >= limits.n_trials else None
+
+
+def _too_dear(limits: Limits, cost_usd: float, beyond_usd: float) -> StopReason | None:
+    """The budget that `cost_usd` in all does not fit, or `beyond_usd` of it that the team's month has not seen."""
+    if limits.cost_usd is not None and cost_usd > limits.cost_usd:
+        return "budget"
+    approved, left = limits.approved_usd, limits.team_left_usd
+    if approved is not None and (approved <= 0 or cost_usd > approved):
+        return "approval"
+    return "team_budget" if left is not None and (left <= 0 or beyond_usd > left) else None
 
 
 def _rule_reached(rules: asked.Limits, use: Use) -> StopReason | None:

@@ -47,6 +47,13 @@ class StudyEvent(_Model):
     detail: JsonObject | None = None
 
 
+class Forecast(_Model):
+    """What a study will have cost and how long it still takes: low, likely and high, from the trials that are over."""
+
+    cost_usd: list[float]
+    remaining_s: list[float]
+
+
 class StudyStatus(_Model):
     """Where a study stands, in a few hundred tokens."""
 
@@ -72,6 +79,8 @@ class StudyStatus(_Model):
     failures: dict[str, int] | None = Field(default=None, description="Failed trials by cause.")
     elapsed_s: float
     cost_usd: float
+    forecast: Forecast | None = None
+    approval: str | None = None
     sampler: JsonObject
     pruner: str
     final_test: FinalTest | None = None
@@ -108,6 +117,8 @@ class CostReport(_Model):
     month: str | None = None
     total_usd: float
     groups: Table
+    budgets: Table | None = Field(default=None, description="Of teams, in this calendar month (UTC).")
+    waiting: Table | None = Field(default=None, description="Studies that wait for an approval.")
     note: str | None = None
 
 
@@ -180,7 +191,7 @@ class PlanSummary(_Model):
     parallel: int
     seconds_per_trial: float
     estimated_s: list[float] = Field(description="Low, likely and high total seconds.")
-    estimated_cost_usd: float
+    estimated_cost_usd: list[float] = Field(description="Low, likely and high total.")
     notes: list[str] | None = None
     warnings: list[str] | None = None
     next_step: str

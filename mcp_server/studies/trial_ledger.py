@@ -35,7 +35,6 @@ class TrialLedger:
         self._study_id = study_id
         self._definition = definition
         self._projection = projection
-        self.usd_per_second = 0.0
 
     @insistent
     def known(self, in_flight: Mapping[int, Sequence[ReportedValue]] | None = None) -> list[KnownTrial]:
@@ -115,6 +114,16 @@ class TrialLedger:
                     started_at=attempt.started_at,
                 )
             )
+
+    def tick(self, connection: Connection, attempt: Attempt, seconds: float) -> None:
+        """Record, as part of the caller's transaction, what a running attempt took so far."""
+        here = (attempts.c.study_id == self._study_id) & (attempts.c.number == attempt.number)
+        values = {"seconds": seconds, "cost_usd": attempt.cost_usd(seconds)}
+        connection.execute(
+            update(attempts)
+            .where(here, attempts.c.attempt == attempt.attempt, attempts.c.state == "running")
+            .values(values)
+        )
 
     def lose_running(self, connection: Connection, now: float) -> None:
         """Record, as part of the caller's transaction, that no attempt outlived the study's runner."""
@@ -234,18 +243,11 @@ class TrialLedger:
         return [{**key, **report._asdict()} for report in steps.values()]
 
     def _end_attempt(self, connection: Connection, attempt: Attempt, ended: Ended, now: float) -> None:
-        end_attempt(
-            connection,
-            self._study_id,
-            attempt.number,
-            attempt.attempt,
-            ended.state,
-            error=ended.error,
-            ended_at=now,
-            seconds=ended.seconds,
-            cpu_seconds=ended.cpu_seconds,
-            cost_usd=ended.seconds * self.usd_per_second,
-        )
+        values: dict[str, object] = {"error": ended.error, "ended_at": now}
+        if ended.seconds or attempt.charged_usd:  # else nobody knows more than what was recorded while it ran
+            cost_usd = attempt.cost_usd(ended.seconds)
+            values |= {"seconds": ended.seconds, "cpu_seconds": ended.cpu_seconds, "cost_usd": cost_usd}
+        end_attempt(connection, self._study_id, attempt.number, attempt.attempt, ended.state, **values)
 
     def _record(self, connection: Connection, kind: events.EventKind, attempt: Attempt, detail: JsonObject) -> None:
         events.record(connection, self._study_id, kind, number=attempt.number, attempt=attempt.attempt, detail=detail)

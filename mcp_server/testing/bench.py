@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 from pydantic import JsonValue
 
-from mcp_server.execution import Ended, Executor, Reported, TrialTask
+from mcp_server.execution import Ended, Event, Executor, Reported, TrialTask
 
 PATIENCE_S = 60.0
 _job_numbers = count()
@@ -56,6 +56,7 @@ class Bench:
         disk_mb: float | None = None,
         environment: dict[str, str] | None = None,
         python_path: list[str] | None = None,
+        token_prices: dict[str, list[float]] | None = None,
         **payload: JsonValue,
     ) -> TrialTask:
         """Start a trial; `objective` may also be `module:function`."""
@@ -73,6 +74,7 @@ class Bench:
             folder=str(self.files / job_id),
             environment=environment or {},
             python_path=python_path or [],
+            token_prices=token_prices or {},
         )
         self.executor.submit(task)
         return task
@@ -98,6 +100,7 @@ class Bench:
             disk_mb=disk_mb,
             environment=environment,
             python_path=python_path,
+            token_prices=None,
             **payload,
         )
         return self.end()
@@ -114,10 +117,19 @@ class Bench:
             for event in self.executor.wait(1.0):
                 if isinstance(event, Ended):
                     ended.append(event)
-                else:
+                elif isinstance(event, Reported):
                     self.executor.answer(event.job_id, prune=False)
         assert len(ended) == expected, f"{ended}"
         return ended
+
+    def events(self, expected: int) -> list[Event]:
+        """The next events, of trials that report nothing."""
+        found: list[Event] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while len(found) < expected and time.monotonic() < deadline:
+            found += self.executor.wait(1.0)
+        assert len(found) == expected, f"{found}"
+        return found
 
     def report(self) -> Reported:
         """The next event, which has to be a report; it is not answered."""

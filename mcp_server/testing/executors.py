@@ -17,7 +17,7 @@ import pytest
 from pydantic import JsonValue
 
 from mcp_server.errors import ConflictError
-from mcp_server.execution import Ended, Executor, Reported
+from mcp_server.execution import Charged, Ended, Executor, Reported
 from mcp_server.testing.bench import Bench, running
 from mcp_server.types import AttemptState
 
@@ -78,6 +78,12 @@ class ExecutorContract(ABC):
         assert bench.report() == Reported(task.job_id, 3, 0.5, 0.25)
         bench.executor.answer(task.job_id, prune=False)
         (ended,) = bench.executor.wait(60.0)
+        assert isinstance(ended, Ended)
+
+    def test_charges_arrive_before_the_end(self, bench: Bench) -> None:
+        task = bench.submit("charge", token_prices={"small": [1e-3, 0.0]})
+        *charges, ended = bench.events(3)
+        assert charges == [Charged(task.job_id, 0.25), Charged(task.job_id, 1.0)]
         assert isinstance(ended, Ended)
 
     @pytest.mark.parametrize(("value", "reason"), [(float("nan"), "reported nan at step 0"), ("0.9", "reported 0.9")])
@@ -189,6 +195,13 @@ class ProcessExecutorContract(ExecutorContract):
         ended = bench.run("exit_at_once", code=0)
         assert ended.state == "failed"
         assert ended.error == "the trial's process ended with exit code 0 without returning a metric"
+
+    def test_charges_of_a_trial_that_dies_arrive(self, bench: Bench) -> None:
+        task = bench.submit("charge", token_prices={"small": [1e-3, 0.0]}, then="exit")
+        *charges, ended = bench.events(3)
+        assert charges == [Charged(task.job_id, 0.25), Charged(task.job_id, 1.0)]
+        assert isinstance(ended, Ended)
+        assert ended.state == "failed"
 
     def test_a_segmentation_fault_fails_the_trial_and_the_next_one_runs(self, bench: Bench) -> None:
         ended = bench.run("segfault")

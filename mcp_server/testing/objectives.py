@@ -103,6 +103,15 @@ def report_running(trial: Trial) -> float:
     return 0.25
 
 
+def charge(trial: Trial) -> float:
+    """Charge 0.25 and then 1000 tokens of `small`, report, and die at once when `payload["then"]` is `exit`."""
+    trial.charge(0.25)
+    trial.charge(model="small", input_tokens=1000)
+    if trial.payload.get("then") == "exit":
+        os._exit(1)
+    return noop(trial)
+
+
 def fail(trial: Trial) -> NoReturn:
     """Raise a `ValueError` with `payload["message"]`."""
     raise ValueError(_text(trial, "message"))

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from mcp_server.access import Permission
-from mcp_server.studies.summary import CostReport, Grouping, Month
+from mcp_server.studies.approvals import Decision
+from mcp_server.studies.summary import CostReport, Grouping, Month, StudyStatus
 from mcp_server.tools._toolset import Call, Toolset
 
 toolset = Toolset("team", default=False)
@@ -48,6 +49,19 @@ def server_status(call: Call) -> ServerStatus:
         read_only=settings.read_only,
         calls=ToolCalls(rows=rows),
     )
+
+
+class ApproveSpec(Decision):
+    """A decision about one study."""
+
+    study_name: Annotated[str, Field(max_length=120, description="Name of the study.")]
+
+
+@toolset.tool(Permission.APPROVE, title="Approve or decline a study", idempotent=True)
+def approve(call: Call, spec: ApproveSpec) -> StudyStatus:
+    """Let a study start that waits because of its cost, up to a limit, or decline it; get_budget_report lists them."""
+    given = {name: getattr(spec, name) for name in Decision.model_fields}
+    return call.workspace.studies.decide(spec.study_name, call.principal, Decision(**given))
 
 
 @toolset.tool(Permission.READ, title="Who spent what")

@@ -149,6 +149,10 @@ def compare_automl_trials(
 
 
 @toolset.tool(Permission.READ, title="Best parameters of a study")
-def get_automl_best_params(call: Call, study_name: StudyName) -> BestParams:
+def get_automl_best_params(
+    call: Call,
+    study_name: StudyName,
+    within_usd: Annotated[float | None, Field(gt=0, description="Best of what was found for this much.")] = None,
+) -> BestParams:
     """The best parameters found, ready for training, with their noise and the gain over the defaults."""
-    return call.workspace.studies.read.best(study_name)
+    return call.workspace.studies.read.best(study_name, within_usd=within_usd)

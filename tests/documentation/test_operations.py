@@ -42,7 +42,7 @@ def test_every_command_of_the_page_does_what_it_says(live: Workspace, tmp_path: 
         assert program == "tuning-mcp"
         assert done.exit_code == 0, (line, done.output, done.exception)
 
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert [line.split()[1] for line in lines].count("resume") == 2
 
 

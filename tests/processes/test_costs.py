@@ -28,6 +28,30 @@ def priced(settings: Settings) -> Iterator[Workspace]:
             process.kill()
 
 
+def test_tokens_are_paid_at_the_workspaces_price_also_by_a_trial_that_dies(priced: Workspace) -> None:
+    priced.settings.workspace.mkdir()
+    tokens = "usd_per_cpu_hour: 0\nusd_per_million_tokens: {small: {input: 1000}}\n"
+    (priced.settings.workspace / "costs.yaml").write_text(tokens, encoding="utf-8")
+    for name, then in (("lives", ""), ("dies", "exit")):
+        spec = callable_spec(name, objective="charge", n_trials=2, parallel=2, payload={"then": then}, preload=[])
+        priced.studies.start(spec, "ann")
+        eventually(lambda name=name: priced.studies.read.status(name).state in {"finished", "failed"})
+
+    assert [job.cost_usd for job in priced.studies.read.jobs("lives")] == [1.25, 1.25]
+    assert [(job.state, job.cost_usd) for job in priced.studies.read.jobs("dies")] == [("failed", 1.25)] * 2
+    assert check_invariants(priced) == []
+
+
+def test_a_file_of_prices_that_breaks_while_a_study_waits_ends_it_with_the_reason(priced: Workspace) -> None:
+    priced.studies.start(callable_spec(n_trials=1), "ann")
+    eventually(lambda: priced.studies.read.status("study").state == "finished")
+    (priced.settings.workspace / "costs.yaml").write_text("usd_per_cpu_hour: many", encoding="utf-8")
+    priced.studies.control("study", "extend", "ann", n_trials=2)
+
+    eventually(lambda: priced.studies.read.status("study").state == "failed")
+    assert "usd_per_cpu_hour" in (priced.studies.read.status("study").error or "")
+
+
 def test_with_eight_workers_all_places_tell_the_same_cost(priced: Workspace) -> None:
     from mlflow.tracking import MlflowClient
 

@@ -9,6 +9,7 @@ from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.machine import Machine
 from mcp_server.studies.memory import SamplerMemory
 from mcp_server.studies.mirror import OptunaMirror
+from mcp_server.studies.pricing import Pricing
 from mcp_server.studies.runner import Runner
 from mcp_server.studies.slots import SlotKeeper
 from mcp_server.studies.spec import CallableStudySpec
@@ -45,7 +46,14 @@ def keeper(workspace: Workspace, ledger: Ledger) -> SlotKeeper:
     )
 
 
-def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1, store: Store | None = None) -> None:
+def run_inline(
+    workspace: Workspace,
+    name: str = "study",
+    *,
+    slots: int = 1,
+    store: Store | None = None,
+    pricing: Pricing | None = None,
+) -> None:
     """Run the study until it ends or pauses; on a `store` of its own, or the workspace's."""
     with workspace.store.read() as connection:
         study_id = connection.execute(select(studies.c.id).where(studies.c.name == name)).scalar_one()
@@ -58,6 +66,7 @@ def run_inline(workspace: Workspace, name: str = "study", *, slots: int = 1, sto
             memory,
             executor,
             keeper(workspace, ledger),
+            pricing=pricing or Pricing(),
             logs=str(workspace.settings.workspace / "logs"),
             threads=1,
             wake=lambda: None,

@@ -140,6 +140,32 @@ def environment(trial: Trial) -> float:
     return 1.0
 
 
+def charges(trial: Trial) -> float:
+    """Costs 0.30 beside its time, half of it for tokens."""
+    trial.charge(0.15)
+    trial.charge(model="small", input_tokens=50_000, output_tokens=100_000)
+    return float(trial.number)
+
+
+def charges_then_dies(trial: Trial) -> float:
+    trial.charge(0.30)
+    os._exit(1)
+
+
+def charges_an_unknown_model(trial: Trial) -> float:
+    return trial.charge(model="large", input_tokens=1)
+
+
+def reports_what_it_costs(trial: Trial) -> float:
+    """Charges 0.30 before each of ten reports."""
+    for step in range(10):
+        trial.charge(0.30)
+        trial.report(float(step), step)
+        if trial.should_prune():
+            raise TrialPruned
+    return 0.0
+
+
 def sleeps_forever(trial: Trial) -> float:
     (Path(trial.payload["folder"]) / f"pid-{trial.number}-{os.getpid()}").touch()
     time.sleep(3600)

@@ -13,7 +13,7 @@ from mcp_server.studies.spec import CallableStudySpec
 from mcp_server.tools import TOOLSETS
 from mcp_server.workspace import Workspace
 from tests.studies.running import callable_spec, run_inline
-from tests.tools.toolbox import ask, serving, text
+from tests.tools.toolbox import ERAS, ask, serving, text
 
 NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC).timestamp()  # a Friday: the week began in the old year
 SPENT = {  # study: team, owner, tags, and the cost and the end of each attempt
@@ -118,6 +118,24 @@ def test_a_study_is_charged_to_the_team_and_the_tags_it_was_started_with(teams: 
     for arguments, group in (({"by": "team"}, "risk"), ({"by": "tag", "tag": "project"}, "churn")):
         assert [row[:2] for row in groups(teams, **arguments)] == [(group, 3)]
     assert report(teams)["total_usd"] == pytest.approx(sum(spent), abs=1e-8)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_an_admin_finds_what_waits_and_approves_it_through_a_client(workspace: Workspace, era: str) -> None:
+    workspace.settings.workspace.mkdir(exist_ok=True)
+    (workspace.settings.workspace / "costs.yaml").write_text("approve_above_usd: 1", encoding="utf-8")
+    workspace.studies.start(callable_spec(cost_budget_usd=7.5), "ann")
+    assert workspace.studies.read.status("study").state == "waiting for approval"
+    assert report(workspace)["waiting"]["rows"] == [["study", "ann", None, 7.5, 0.0]]
+
+    refused = ask(serving(workspace, Role.OPERATOR, TOOLSETS), "approve", {"study_name": "study"}, era=era)
+    assert refused.is_error
+    assert "permission 'approve'" in text(refused)
+    admin = serving(workspace, Role.ADMIN, TOOLSETS)
+    both = ask(admin, "approve", {"study_name": "study", "limit_usd": 3, "decline": True}, era=era)
+    assert "does nothing when a study is declined" in text(both)
+    approved = ask(admin, "approve", {"study_name": "study", "limit_usd": 3.0}, era=era).structured_content
+    assert (approved["state"], approved["note"]) == ("queued", "ann approved up to $3.00.")
 
 
 def test_attempts_that_were_free_are_said_to_be_free(workspace: Workspace) -> None:

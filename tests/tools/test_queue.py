@@ -70,7 +70,7 @@ def test_anybody_lowers_a_priority_and_only_an_admin_raises_one_above_the_others
 
 
 def test_a_start_with_high_priority_needs_an_admin_and_creates_nothing_without(workspace: Workspace) -> None:
-    start = {"study_name": "urgent", "data": "iris.csv", "target": "species", "priority": "high"}
+    start = {"study_name": "urgent", "data": "titanic.csv", "target": "survived", "priority": "high"}
 
     assert "needs the permission 'admin'" in text(call(workspace, "start_automl_study", **start))
     assert workspace.studies.read.page().total == 0
@@ -99,7 +99,7 @@ def test_more_gpus_than_there_are_cannot_be_asked_for(
     workspace: Workspace, tool: str, changed: dict[str, int], told: str
 ) -> None:
     name = {"study_name": "greedy"} if tool == "start_automl_study" else {}
-    result = call(workspace, tool, data="iris.csv", target="species", **name, **changed)
+    result = call(workspace, tool, data="titanic.csv", target="survived", **name, **changed)
 
     assert result.is_error
     assert re.search(told, text(result))

@@ -147,7 +147,7 @@ def test_the_settings_choose_toolsets_and_unknown_ones_are_named(tmp_path):
     def server(*names):
         return build_server(Workspace(Settings(workspace=tmp_path, toolsets=names, role="admin")))
 
-    assert names(server("team")) == ["server_status", "get_budget_report"]
+    assert names(server("team")) == ["server_status", "approve", "get_budget_report"]
     assert "server_status" not in names(server())
     assert names(server("team", "tuning")) == names(server("tuning", "team"))
     with pytest.raises(

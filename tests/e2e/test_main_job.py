@@ -52,6 +52,8 @@ class Assistant:
 async def assistant(request: pytest.FixtureRequest, settings: Settings, anyio_backend: str) -> AsyncIterator[Assistant]:
     everything = {"toolsets": tuple(toolset.name for toolset in TOOLSETS), "role": "admin"}
     offered = settings.model_copy(update=everything)
+    settings.workspace.mkdir()
+    (settings.workspace / "costs.yaml").write_text("{usd_per_cpu_hour: 1, approve_above_usd: 0}", encoding="utf-8")
     with Workspace(offered) as workspace:
         workspace.keep_alive()
         async with Client(build_server(workspace), mode=request.param) as client:
@@ -70,7 +72,9 @@ async def test_an_assistant_tunes_a_model_from_a_csv(assistant: Assistant) -> No
 
     plan = await assistant("plan_automl_study", **CALLS, n_trials=4)
     started = await assistant("start_automl_study", study_name="titanic", plan_id=plan["plan_id"])
-    assert started["state"] in {"queued", "running"}
+    assert started["state"] == "waiting for approval"
+    approved = await assistant("approve", study_name="titanic", limit_usd=5.0)
+    assert approved["state"] in {"queued", "running"}
 
     queue = await assistant("get_queue_status")
     assert queue["slots"] == 2

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mcp_server.cli._control import BY, Study, WorkspaceFolder, steering
-from mcp_server.studies.approvals import Decision
+from mcp_server.studies.decision import Decision
 
 
 def approve(

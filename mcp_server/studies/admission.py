@@ -6,8 +6,8 @@ from mcp_server.data.spec import PreparedData
 from mcp_server.errors import BudgetExceededError
 from mcp_server.settings import Settings
 from mcp_server.store import Store
-from mcp_server.studies.approvals import Approval
 from mcp_server.studies.costs import spent_by_team
+from mcp_server.studies.decision import Approval
 from mcp_server.studies.planning import Planner
 from mcp_server.studies.prices import Prices
 from mcp_server.studies.spec import StudyDefinition

@@ -19,8 +19,9 @@ from mcp_server.store.schema import commands, studies
 from mcp_server.studies import events
 from mcp_server.studies.admission import Admission
 from mcp_server.studies.analyst import Analyst
-from mcp_server.studies.approvals import Approver, Decision
+from mcp_server.studies.approvals import Approver
 from mcp_server.studies.control import Controller, awaits_runner, changed_limits, require_owner
+from mcp_server.studies.decision import Decision
 from mcp_server.studies.definition import changes, define, define_callable
 from mcp_server.studies.machine import Machine
 from mcp_server.studies.orders import Action, Order

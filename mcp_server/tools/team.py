@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from mcp_server.access import Permission
-from mcp_server.studies.approvals import Decision
+from mcp_server.studies.decision import Decision
 from mcp_server.studies.summary import CostReport, Grouping, Month, StudyStatus
 from mcp_server.tools._toolset import Call, Toolset
 

@@ -14,7 +14,7 @@ from mcp_server.access import Principal, Role
 from mcp_server.errors import BudgetExceededError, ConflictError, InvalidRequestError, PermissionDeniedError
 from mcp_server.settings import Settings
 from mcp_server.store.schema import attempts, studies
-from mcp_server.studies.approvals import Decision
+from mcp_server.studies.decision import Decision
 from mcp_server.studies.forecast import total_of
 from mcp_server.studies.ledger import Ledger
 from mcp_server.studies.machine import gpu_model

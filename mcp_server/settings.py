@@ -40,6 +40,9 @@ def _words(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
 
 
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\*?$", max_length=100)]
+
+
 class Settings(BaseModel):
     """The configuration of one server, runner or command."""
 
@@ -86,6 +89,10 @@ class Settings(BaseModel):
         description='Program that is run when a study ends, e.g. ["notify-send", "{title}", "{message}"]; '
         "{study}, {state}, {reason}, {best} and {id} are filled in too. No shell.",
     )
+    trial_environment: Annotated[tuple[VariableName, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Environment variables that trials get besides the usual ones; `HF_*` means all that begin so.",
+    )
     keep_trial_files: bool = Field(
         default=False, description="Keep what trials wrote into their folders also when they completed."
     )
@@ -131,6 +138,7 @@ class Settings(BaseModel):
             secret = getattr(self, name)
             values[name] = None if secret is None else secret.get_secret_value()
         values["gpus"] = None if self.gpus is None else ",".join(self.gpus)
+        values["trial_environment"] = ",".join(self.trial_environment) or None
         values["notify_command"] = shlex.join(self.notify_command) or None
         return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 

@@ -1,5 +1,6 @@
 """Fixtures every test may use: a workspace on a scratch folder, and studies that run inside the test."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from mcp_server.workspace import Workspace
 
 SAMPLES = Path(__file__).parent.parent / "mcp_server" / "samples"
 DEADLINE_S = 60.0
+
+os.environ.setdefault("TUNING_TRIAL_ENVIRONMENT", "COVERAGE_*")  # so that what trials run is measured, too
 
 
 def eventually(condition: Callable[[], object], *, within: float = DEADLINE_S) -> object:

@@ -19,7 +19,7 @@ from mcp_server.execution import worker
 from mcp_server.execution._messages import WorkerOrder
 from mcp_server.execution.trial_log import FLUSH_S, Output
 from mcp_server.execution.watch import Verdict, Watch
-from mcp_server.processes import child_environment, kill_tree
+from mcp_server.processes import kill_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class ForkLauncher:
                 [*module, *self._preload],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=child_environment() | self._environment,
+                env=self._environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -172,7 +172,8 @@ class ForkLauncher:
 class SpawnLauncher:
     """Workers as fresh interpreters, through `multiprocessing`; any system, and as slow as a trial's imports."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, multiprocessing.process.BaseProcess] = {}
         self._started: list[Started] = []
@@ -187,7 +188,7 @@ class SpawnLauncher:
     def start(self, order: WorkerOrder, pipe: Connection) -> None:
         """See `Launcher`."""
         copier = _Copier(order.log_path) if sys.platform != "win32" else None  # no waiting for a pipe there
-        arguments = (pipe, copier and copier.theirs)
+        arguments = (pipe, copier and copier.theirs, self._environment)
         process = self._context.Process(target=worker.main, args=arguments, name=f"trial {order.job_id}")
         process.start()
         if copier is not None:

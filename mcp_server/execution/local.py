@@ -24,10 +24,11 @@ from mcp_server.execution._messages import (
     decoded_from_worker,
     encoded,
 )
+from mcp_server.execution.environment import allowed_environment
 from mcp_server.execution.launchers import Exceeded, Exited, ForkLauncher, Launcher, SpawnLauncher, Started
 from mcp_server.execution.run_folder import RunFolder
 from mcp_server.execution.watch import Verdict
-from mcp_server.processes import thread_caps
+from mcp_server.processes import child_environment, thread_caps
 
 EXIT_GRACE_S = 10.0
 _KILLED_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP"}
@@ -55,6 +56,7 @@ class LocalExecutor:
         slots: How many trials may run at a time.
         threads: How many threads the numeric libraries of one trial may use; `resize` does not change it.
         preload: Modules that trials import anyway; they must not start threads or initialise a GPU on import.
+        inherit: Environment variables that trials get besides those in `execution.environment.NEEDED`.
         keep_files: Whether what a trial left in its folder stays although it completed or was pruned.
         start_method: `fork` on Linux and `spawn` elsewhere, unless given.
     """
@@ -65,14 +67,17 @@ class LocalExecutor:
         *,
         threads: int,
         preload: Sequence[str] = (),
+        inherit: Sequence[str] = (),
         keep_files: bool = False,
         start_method: Literal["fork", "spawn"] | None = None,
     ) -> None:
         method = start_method or ("fork" if sys.platform == "linux" else "spawn")
         self._slots = slots
         self._keep_files = keep_files
-        self._environment = thread_caps(threads)
-        self._launcher: Launcher = ForkLauncher(self._environment, preload) if method == "fork" else SpawnLauncher()
+        environment = allowed_environment(child_environment(), inherit) | thread_caps(threads)
+        self._launcher: Launcher = (
+            ForkLauncher(environment, preload) if method == "fork" else SpawnLauncher(environment)
+        )
         self._jobs: dict[str, _Job] = {}
 
     @property
@@ -99,7 +104,7 @@ class LocalExecutor:
             self._launcher.start(WorkerOrder.of(task), theirs)
         job = self._jobs[task.job_id] = _Job(task, ours, RunFolder(Path(task.folder)) if task.folder else None)
         own = job.folder.environment() if job.folder else {}
-        self._send(job, Assignment(task, self._environment | own))
+        self._send(job, Assignment(task, own))
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""

@@ -42,11 +42,14 @@ ORPHANED_EXIT_CODE = 75
 Objective = Callable[[Trial], object]
 
 
-def main(pipe: Connection, output: Connection | None) -> NoReturn:
+def main(pipe: Connection, output: Connection | None, environment: dict[str, str] | None = None) -> NoReturn:
     """Run the one task that arrives on `pipe`, in a session of its own, and end this process.
 
-    What it prints goes to `output`, or straight to its log where there is none.
+    What it prints goes to `output`, or straight to its log where there is none. `environment` replaces its own.
     """
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
     _own_session()
     if output is not None:
         _send_output_to(output.fileno())

@@ -103,7 +103,11 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
     os.environ.update(thread_caps(threads))
     # The workers' imports go on in the background while this process imports Optuna.
     executor = LocalExecutor(
-        slots, threads=threads, preload=ledger.definition.preload, keep_files=settings.keep_trial_files
+        slots,
+        threads=threads,
+        preload=ledger.definition.preload,
+        inherit=settings.trial_environment,
+        keep_files=settings.keep_trial_files,
     )
     folder = study_folder(settings.workspace, ledger.study_id)
     try:

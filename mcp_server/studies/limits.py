@@ -33,7 +33,7 @@ class Limits(BaseModel):
         default=None, ge=16, le=100_000_000, description="Memory of one trial with all it starts, in MB."
     )
     trial_disk_mb: int | None = Field(
-        default=None, ge=1, le=100_000_000, description="What the files of one trial may take, in MB."
+        default=None, ge=10, le=100_000_000, description="What the files of one trial may take, in MB."
     )
     at_limit: Literal["prune", "drain", "kill"] = Field(
         default="prune", description="What becomes of running trials: cut at their next report, left to end, or killed."

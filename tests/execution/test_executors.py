@@ -17,4 +17,4 @@ class TestInlineExecutor(ExecutorContract):
 @pytest.mark.process
 class TestLocalExecutor(LimitedExecutorContract):
     def build(self, slots: int) -> Executor:
-        return LocalExecutor(slots, threads=1, preload=["numpy.random"])
+        return LocalExecutor(slots, threads=1, preload=["numpy.random"], inherit=["COVERAGE_*"])

@@ -41,7 +41,7 @@ while True:
 
 class TestSpawnedWorkers(ExecutorContract):
     def build(self, slots: int) -> Executor:
-        return LocalExecutor(slots, threads=3, start_method="spawn")
+        return LocalExecutor(slots, threads=3, inherit=["COVERAGE_*"], start_method="spawn")
 
     def test_output_reaches_the_log_even_when_the_trial_dies(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
@@ -50,6 +50,18 @@ class TestSpawnedWorkers(ExecutorContract):
         task = bench.submit("say")
         assert bench.end().state == "failed"
         assert set(Path(task.log_path).read_text().splitlines()) == {"from stdout", "from stderr", "from below"}
+
+    def test_secrets_of_the_server_are_not_in_its_environment(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "42")
+        executor = self.build(1)
+        try:
+            result = Bench(executor, bench.folder).run("environment", variable="AWS_SECRET_ACCESS_KEY").result
+        finally:
+            executor.close()
+        assert result is not None
+        assert result.value == -1
 
     def test_numeric_libraries_are_held_to_their_threads(self, bench: Bench) -> None:
         result = bench.run("environment", variable="OMP_NUM_THREADS").result
@@ -69,7 +81,7 @@ class TestSpawnedWorkers(ExecutorContract):
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    executor = LocalExecutor(2, threads=3)
+    executor = LocalExecutor(2, threads=3, inherit=["COVERAGE_*"])
     yield Bench(executor, tmp_path)
     executor.close()
 

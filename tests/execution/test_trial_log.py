@@ -96,7 +96,7 @@ def test_a_full_disk_fails_no_trial_and_the_log_is_whole_when_there_is_room_agai
         bench = Bench(executor, tmp_path)
         assert isinstance(executor._launcher, ForkLauncher)
         server = executor._launcher._process.pid
-        bench.run("noop")
+        bench.run("mcp_server.testing.greedy:flood", mb=1)  # compiled now, as half a compiled file would stay for ever
         resource.prlimit(server, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))  # each write fails from there
         full = bench.submit("print_lines", number=1, lines=50_000)
         assert bench.end().state == "completed"

@@ -23,6 +23,7 @@ def environment(role: str, jump_s: float, proof: Path) -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")])),
         "FAULTY_CLOCK_OF": WORD[role],
+        "TUNING_TRIAL_ENVIRONMENT": "COVERAGE_*,FAULTY_CLOCK_*",
         "FAULTY_CLOCK_S": str(jump_s),
         "FAULTY_CLOCK_PROOF": str(proof),
     }

@@ -1,5 +1,6 @@
 """Objectives of `test_bad_trials`: `one_of` does what its parameter `kind` says."""
 
+import os
 import time
 from pathlib import Path
 
@@ -36,3 +37,11 @@ def writes_one_large_file(trial: Trial) -> float:
         for _ in range(50):
             file.write(b"x" * 10**6)
     return 0.0
+
+
+def tells_its_environment(trial: Trial) -> float:
+    """Its own, and that of its parent, as it is when a process starts."""
+    parent = Path(f"/proc/{os.getppid()}/environ").read_text(encoding="utf-8")
+    told = [f"{name} {value}" for name, value in os.environ.items()]
+    Path(str(trial.payload["folder"]), "environment").write_text("\n".join([*told, parent]), encoding="utf-8")
+    return 3.0

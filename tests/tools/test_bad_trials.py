@@ -56,6 +56,21 @@ def run_with(workspace: Workspace, kind: str, **changed: object) -> dict[str, An
     return ask(workspace, "get_automl_study_status", study_name="study")
 
 
+def test_a_trial_finds_no_secret_of_the_server(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TUNING_HTTP_TOKEN", "TUNING_NOTIFY_SECRET", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("HF_HOME", "/cache")
+    with Workspace(settings.model_copy(update={"trial_environment": ("COVERAGE_*", "HF_HOME")})) as live:
+        status = run_with(live, "tells_its_environment", payload={"folder": str(tmp_path)})
+
+    assert status["n_complete"] == GOOD + 1
+    told = (tmp_path / "environment").read_text(encoding="utf-8")
+    assert "canary" not in told
+    assert {"PATH", "HOME", "TMPDIR", "TUNING_STUDY", "OMP_NUM_THREADS", "HF_HOME"} <= set(told.split())
+
+
 @pytest.mark.parametrize(
     ("kind", "cause", "error", "changed"),
     [

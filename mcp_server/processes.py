@@ -18,11 +18,27 @@ from mcp_server import errors
 from mcp_server.errors import BackendUnavailableError, DeadlineExceededError, WorkspaceError
 from mcp_server.types import JsonObject, shown
 
-_LAUNCHER = (
-    "import subprocess,sys;"
-    "print(subprocess.Popen(sys.argv[2:],stdin=subprocess.DEVNULL,stdout=open(sys.argv[1],'ab'),"
-    "stderr=subprocess.STDOUT,start_new_session=True).pid)"
-)
+_LAUNCHER = """
+import subprocess, sys
+
+log, flags, *command = sys.argv[1:]
+for each in map(int, flags.split(",")):
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=open(log, "ab"), stderr=subprocess.STDOUT, start_new_session=True,
+            creationflags=each,
+        )
+    except PermissionError as exc:  # Windows: the job that this process is in lets nobody out
+        reason = exc
+    else:
+        print(process.pid)
+        break
+else:
+    raise reason
+"""
+_NO_CONSOLE = 0x0000_0008  # DETACHED_PROCESS
+_NEW_GROUP = 0x0000_0200  # CREATE_NEW_PROCESS_GROUP
+_OUT_OF_JOB = 0x0100_0000  # CREATE_BREAKAWAY_FROM_JOB
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -33,6 +49,7 @@ OWNER = "TUNING_OWNER"
 """Names, in the environment of all that a runner starts, the folder of its study; a detached process has no owner."""
 
 _SIGKILL = 9  # not in `signal` on Windows
+_SWEEPS = 5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -45,20 +62,33 @@ def thread_caps(threads: int) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE", **dict.fromkeys(_THREADS, str(threads))}
 
 
+def detaching_flags(platform: str = sys.platform) -> list[int]:
+    """The creation flags by which a process is detached, in the order in which to try them.
+
+    On Windows a client may hold its servers in a job that ends all in it; not every job lets a process out. One that
+    must stay in dies with its client, and the next server starts another. Other systems have no such flags.
+    """
+    if platform != "win32":
+        return [0]
+    return [_NO_CONSOLE | _NEW_GROUP | _OUT_OF_JOB, _NO_CONSOLE | _NEW_GROUP]
+
+
 def spawn_detached(
     module: str, arguments: Sequence[str], *, log: Path, folder: Path, environment: Mapping[str, str] | None = None
 ) -> int:
     """The pid of `python -m module arguments...`, which no death of this process or its client's clean-up reaches.
 
     It gets its own session (a group kill misses it), init as its parent (a walk up the parent pids misses it), and
-    files instead of inherited pipes (a client that waits for their end is not held up).
+    files instead of inherited pipes (a client that waits for their end is not held up). On Windows it leaves the
+    console and, where that is allowed, the job of its client.
 
     Raises:
         BackendUnavailableError: If the system starts no process, or `log` cannot be written.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, *arguments]
-    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), *command]
+    flags = ",".join(map(str, detaching_flags()))
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log), flags, *command]
     variables = {**child_environment(), OWNER: "", **(environment or {})}
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
         launcher, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=variables, check=False
@@ -145,6 +175,28 @@ def kill_descendants(pid: int) -> None:
         stopped |= found
     for child in stopped:
         _signal(child, "kill")
+
+
+def kill_marked(name: str, value: str) -> None:
+    """Kill every process of this user that was started with the environment variable `name` set to `value`.
+
+    It finds what `kill_tree` cannot: daemons of a process that is gone, on a system where nobody adopts orphans.
+    """
+    for _ in range(_SWEEPS):  # one that starts others may be faster than the first sweep
+        found = [process for process in psutil.process_iter() if _is_marked(process, name, value)]
+        if not found:
+            return
+        for process in found:
+            _signal(process, "suspend")
+        for process in found:
+            _signal(process, "kill")
+
+
+def _is_marked(process: psutil.Process, name: str, value: str) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(name) == value
+    except (psutil.Error, OSError):
+        return False
 
 
 def _signal(process: psutil.Process, action: Literal["suspend", "kill"]) -> None:

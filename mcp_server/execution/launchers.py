@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,10 @@ from mcp_server.execution import worker
 from mcp_server.execution._messages import WorkerOrder
 from mcp_server.execution.trial_log import FLUSH_S, Output
 from mcp_server.execution.watch import Verdict, Watch
-from mcp_server.processes import kill_tree
+from mcp_server.processes import kill_marked, kill_tree
+
+JOB = "TUNING_JOB"
+"""Names, in the environment of all that a spawned worker starts, the job of that worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +174,15 @@ class ForkLauncher:
 
 
 class SpawnLauncher:
-    """Workers as fresh interpreters, through `multiprocessing`; any system, and as slow as a trial's imports."""
+    """Workers as fresh interpreters, through `multiprocessing`; any system, and as slow as a trial's imports.
+
+    Where nobody adopts orphans, what a trial left is found by a mark in its environment; a daemon that was started with
+    an environment of its own is not.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        if sys.platform != "win32":  # or the first trial would start it, and take it along
+            resource_tracker.ensure_running()
         self._environment = dict(environment)
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, multiprocessing.process.BaseProcess] = {}
@@ -188,9 +198,10 @@ class SpawnLauncher:
     def start(self, order: WorkerOrder, pipe: Connection) -> None:
         """See `Launcher`."""
         copier = _Copier(order.log_path) if sys.platform != "win32" else None  # no waiting for a pipe there
-        arguments = (pipe, copier and copier.theirs, self._environment)
+        arguments = (pipe, copier and copier.theirs, {**self._environment, JOB: order.job_id})
         process = self._context.Process(target=worker.main, args=arguments, name=f"trial {order.job_id}")
-        process.start()
+        with _marked(order.job_id):
+            process.start()
         if copier is not None:
             copier.start()
             self._copiers[order.job_id] = copier
@@ -220,7 +231,7 @@ class SpawnLauncher:
             if process.exitcode is not None:
                 del self._processes[job_id]
                 self._watch.drop(job_id)
-                self._sweep(process)
+                self._sweep(job_id, process)
                 self._finish_log(job_id)
                 changes.append(Exited(job_id, time.monotonic(), process.exitcode))
         return changes
@@ -230,6 +241,7 @@ class SpawnLauncher:
         for job_id, process in self._processes.items():
             self.kill(job_id)
             process.join()
+            self._sweep(job_id, process)
             self._finish_log(job_id)
         self._processes.clear()
 
@@ -238,10 +250,21 @@ class SpawnLauncher:
             copier.finish()
 
     @staticmethod
-    def _sweep(process: multiprocessing.process.BaseProcess) -> None:
+    def _sweep(job_id: str, process: multiprocessing.process.BaseProcess) -> None:
+        kill_marked(JOB, job_id)
         if sys.platform != "win32" and process.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, 9)
+
+
+@contextmanager
+def _marked(job_id: str) -> Iterator[None]:
+    # What a process was started with can be read from outside, what it sets later cannot.
+    os.environ[JOB] = job_id
+    try:
+        yield
+    finally:
+        del os.environ[JOB]
 
 
 class _Copier:

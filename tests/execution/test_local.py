@@ -14,7 +14,7 @@ from mcp_server.execution.launchers import ForkLauncher
 from mcp_server.execution.local import LocalExecutor
 from mcp_server.execution.run_folder import RunFolder
 from mcp_server.testing.bench import Bench, eventually, running
-from mcp_server.testing.executors import ExecutorContract
+from mcp_server.testing.executors import ProcessExecutorContract
 
 pytestmark = pytest.mark.process
 
@@ -39,7 +39,7 @@ while True:
 """
 
 
-class TestSpawnedWorkers(ExecutorContract):
+class TestSpawnedWorkers(ProcessExecutorContract):
     def build(self, slots: int) -> Executor:
         return LocalExecutor(slots, threads=3, inherit=["COVERAGE_*"], start_method="spawn")
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from mcp_server.execution._base import TrialResult
 from mcp_server.types import shown
 
+PARTS_LIMIT = 10_000
+NAME_LIMIT = 250
+
 
 class InvalidResultError(ValueError):
     """What the objective returned cannot be optimised; the text says why."""
@@ -30,6 +33,9 @@ def checked_result(returned: object) -> TrialResult:
     """
     if not isinstance(returned, TrialResult):
         return TrialResult(_finite(returned, "objective returned"))
+    for what, values in (("folds", returned.folds), ("metrics", returned.metrics)):
+        if len(values) > PARTS_LIMIT:
+            raise InvalidResultError(f"objective returned {len(values):,} {what}, and {PARTS_LIMIT:,} are allowed")
     return TrialResult(
         value=_finite(returned.value, "objective returned"),
         std=None if returned.std is None else _finite(returned.std, "objective returned a result with std"),
@@ -39,6 +45,8 @@ def checked_result(returned: object) -> TrialResult:
 
 
 def _finite_metrics(metrics: Mapping[str, object]) -> dict[str, float]:
+    if long := next((name for name in metrics if len(str(name)) > NAME_LIMIT), None):
+        raise InvalidResultError(f"objective returned a metric whose name is too long: {shown(long)}")
     values = {str(name): _number(value, f"objective returned metric {name!r} as") for name, value in metrics.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 

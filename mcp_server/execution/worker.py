@@ -35,7 +35,7 @@ from mcp_server.types import shown
 
 ERROR_LIMIT = 2000
 DATA_SLACK = 2
-DATA_SLACK_BYTES = 2**30
+DATA_SLACK_BYTES = 4 * 2**30  # five hundred threads with their stacks, say
 UNDELIVERED_EXIT_CODE = 74
 ORPHANED_EXIT_CODE = 75
 

@@ -2,10 +2,14 @@
 
 import multiprocessing
 import os
+import signal
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from mcp_server.execution import TrialResult
 from mcp_server.execution.trial import Trial
 from mcp_server.testing.objectives import noop
 
@@ -118,3 +122,57 @@ def listen_on_a_socket(trial: Trial) -> float:
     with multiprocessing.get_context("fork").Manager() as manager:
         manager.list([1])
     return noop(trial)
+
+
+def fork_many(trial: Trial) -> float:
+    """Fork `payload["processes"]` processes, every other one by a process in a session of its own, and leave them."""
+    for number in range(_count(trial, "processes")):
+        if os.fork() == 0:
+            if number % 2 == 0:
+                os.setsid()
+                if os.fork() != 0:
+                    os._exit(0)
+            with Path(str(trial.payload["pids"])).open("a", encoding="ascii") as file:
+                file.write(f"{os.getpid()} ")
+            time.sleep(_LONG_S)
+            os._exit(0)
+    return noop(trial)
+
+
+def start_many_threads(trial: Trial) -> float:
+    """Start `payload["threads"]` threads that do not end, and return."""
+    for _ in range(_count(trial, "threads")):
+        threading.Thread(target=time.sleep, args=(_LONG_S,)).start()
+    return noop(trial)
+
+
+def ignore_signals(trial: Trial) -> float:
+    """Ignore every signal that can be ignored, report the process id, and go on for ten minutes."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with suppress(OSError):
+            signal.signal(number, signal.SIG_IGN)
+    trial.report(os.getpid(), step=0)
+    time.sleep(_LONG_S)
+    return noop(trial)
+
+
+def change_surroundings(trial: Trial) -> float:
+    """Go elsewhere, forbid everything to new files, close what is printed to, and unset all variables."""
+    os.chdir("/")
+    os.umask(0o777)
+    os.environ.clear()
+    for descriptor in range(3):
+        os.close(descriptor)
+    return noop(trial)
+
+
+def see_surroundings(trial: Trial) -> float:
+    """What is forbidden to new files, if the working directory is empty and there is a PATH; -1 otherwise."""
+    forbidden = os.umask(0)
+    is_whole = {path.name for path in Path.cwd().iterdir()} <= {"tmp"} and "PATH" in os.environ
+    return float(forbidden) if is_whole and trial.params else -1.0
+
+
+def return_much(trial: Trial) -> TrialResult:
+    """A result with `payload["folds"]` folds."""
+    return TrialResult(0.5, folds=[0.5] * _count(trial, "folds"))

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mcp_server.execution import TrialResult
 from mcp_server.execution.run_folder import RunFolder
-from mcp_server.testing.bench import Bench
+from mcp_server.testing.bench import Bench, running
 from mcp_server.testing.executors import ProcessExecutorContract
+from mcp_server.types import AttemptState
 
 GREEDY = "mcp_server.testing.greedy:"
 
@@ -89,3 +91,32 @@ class LimitedExecutorContract(ProcessExecutorContract):
     def test_temporary_files_have_a_path_that_is_short_enough_for_a_socket(self, bench: Bench) -> None:
         bench.files /= "a" * 100
         assert bench.run(GREEDY + "listen_on_a_socket").error is None
+
+    def test_many_processes_are_gone_with_their_trial(self, bench: Bench) -> None:
+        ended = bench.run(GREEDY + "fork_many", processes=200, pids=str(bench.pids_file))
+        assert ended.state == "completed"
+        assert running(*bench.pids) == []
+
+    def test_threads_that_do_not_end_keep_no_trial_from_ending(self, bench: Bench) -> None:
+        assert bench.run(GREEDY + "start_many_threads", threads=300, memory_mb=200).state == "completed"
+
+    @pytest.mark.parametrize("how", ["timeout", "cancelled"])
+    def test_a_trial_that_ignores_signals_is_ended(self, bench: Bench, how: AttemptState) -> None:
+        task = bench.submit(GREEDY + "ignore_signals", timeout_s=2.0 if how == "timeout" else None)
+        pid = int(bench.report().value)
+        bench.executor.answer(task.job_id, prune=False)
+        if how == "cancelled":
+            bench.executor.cancel(task.job_id)
+        assert bench.end().state == how
+        assert running(pid) == []
+
+    def test_what_a_trial_does_to_its_surroundings_is_not_seen_by_the_next_one(self, bench: Bench) -> None:
+        results = [bench.run(GREEDY + f"{what}_surroundings") for what in ("see", "change", "see")]
+        assert [ended.error for ended in results] == [None] * 3
+        before, _, after = [ended.result for ended in results]
+        assert before == after != TrialResult(-1.0)
+
+    def test_a_result_that_is_too_large_to_keep_fails_the_trial(self, bench: Bench) -> None:
+        ended = bench.run(GREEDY + "return_much", folds=5_000_000)
+        assert ended.state == "failed"
+        assert ended.error == "objective returned 5,000,000 folds, and 10,000 are allowed"

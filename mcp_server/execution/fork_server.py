@@ -10,6 +10,7 @@ and neither sweeps up orphans nor tells how a worker died.
 """
 
 import contextlib
+import errno
 import gc
 import importlib
 import json
@@ -61,20 +62,35 @@ class _Workers:
         """What workers print, by the descriptor that becomes readable then, for `check`."""
         return {output.fileno(): output for output in self._outputs.values() if output.fileno() >= 0}
 
-    def fork(self, order: WorkerOrder, pipe: int) -> None:
-        """Start the worker that gets its task through the file descriptor `pipe`."""
-        server = os.getpid()
-        output = self._outputs[order.job_id] = Output(Path(order.log_path))
-        pid = os.fork()
+    def fork(self, order: WorkerOrder, pipes: Sequence[int]) -> None:
+        """Start the worker that gets its task through the file descriptor in `pipes`."""
+        server, output = os.getpid(), None
+        try:
+            output = _opened(order, pipes)
+            pid = os.fork()
+        except OSError as exc:
+            self._refuse(order, pipes, output, exc)
+            return
         if pid == 0:
-            self._become_worker(server, pipe, output.theirs)
-        os.close(pipe)
+            self._become_worker(server, pipes[0], output)
+        os.close(pipes[0])
         os.close(output.theirs)
+        self._outputs[order.job_id] = output
         self._jobs[pid] = order.job_id
         self._watch.add(order, pid)
         if order.folder is not None:
             self._folders[order.job_id] = RunFolder(Path(order.folder))
         self._tell({"started": order.job_id, "at": time.monotonic()})
+
+    def _refuse(self, order: WorkerOrder, pipes: Sequence[int], output: Output | None, exc: OSError) -> None:
+        for pipe in pipes:
+            os.close(pipe)
+        if output is not None:
+            os.close(output.theirs)
+            output.finish()
+        why = f"no process could be started for the trial: {exc}"
+        self._tell({"exceeded": order.job_id, "state": "lost", "why": why})
+        self._tell({"ended": order.job_id, "at": time.monotonic(), "code": None, "cpu_seconds": 0.0})
 
     def kill(self, job_id: str) -> None:
         """Kill the worker of a job with all it started."""
@@ -127,16 +143,16 @@ class _Workers:
             ended += self._reaped()
         return ended
 
-    def _become_worker(self, server: int, pipe: int, output: int) -> NoReturn:
+    def _become_worker(self, server: int, pipe: int, output: Output) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()
-            for unneeded in (self._woken, *self.outputs):
+            for unneeded in (self._woken, output.fileno(), *self.outputs):
                 os.close(unneeded)
             die_with_parent(server)
             _volunteer_for_out_of_memory()
-            worker.main(Connection(pipe), Connection(output, readable=False))
+            worker.main(Connection(pipe), Connection(output.theirs, readable=False))
         finally:
             traceback.print_exc()  # the worker does not return, so this is a bug
             os._exit(_FAILED_EXIT_CODE)
@@ -156,6 +172,12 @@ class _Workers:
     def _tell(self, message: JsonObject) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the main loop sees the end of the channel
             self._channel.send(json.dumps(message).encode())
+
+
+def _opened(order: WorkerOrder, pipes: Sequence[int]) -> Output:
+    if not pipes:  # the system had no descriptor left for the one that was sent
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return Output(Path(order.log_path))
 
 
 def _volunteer_for_out_of_memory() -> None:
@@ -209,7 +231,7 @@ def _obey(channel: socket.socket, workers: _Workers) -> bool:
     if "kill" in request:
         workers.kill(request["kill"])
     else:
-        workers.fork(WorkerOrder(**request["fork"]), descriptors[0])
+        workers.fork(WorkerOrder(**request["fork"]), descriptors)
     return True
 
 

@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 
 TEMP = "tmp"
+LINKS = "tuning-"
+"""How the names of links begin that stand for folders of temporary files whose path is too long."""
 SOCKET_ROOM = 64
 """A socket's path may have 104 characters, and `multiprocessing` needs 32 of them within the temporary folder."""
 
@@ -26,7 +28,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._temp = path / TEMP
-        name = f"tuning-{sha256(os.fsencode(path)).hexdigest()[:12]}"
+        name = f"{LINKS}{sha256(os.fsencode(path)).hexdigest()[:12]}"
         short = Path(tempfile.gettempdir(), name)
         self.link = short if sys.platform != "win32" and len(os.fsencode(self._temp)) > SOCKET_ROOM else None
 

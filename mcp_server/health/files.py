@@ -5,7 +5,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
+from mcp_server.execution.run_folder import LINKS
 from mcp_server.health.evidence import nobody_runs
 from mcp_server.health.violation import Violation
 from mcp_server.store import KernelLock
@@ -25,12 +27,21 @@ def leftovers(workspace: Workspace, folders: Iterable[Path], known: set[str]) ->
     root = workspace.settings.workspace
     drafts = [*(root / "data").glob(".draft-*"), *(root / "data" / "seen").glob("tmp*")]
     drafts += root.glob("studies/*/trials/*.log.new")
+    links = [link for link in Path(gettempdir()).glob(f"{LINKS}*") if _leads_nowhere(link, root / "studies")]
     old = [draft for draft in drafts if _age_s(draft) > ABANDONED_S]
-    for path in [*old, *_half_databases(root)]:
+    for path in [*old, *links, *_half_databases(root)]:
         yield Violation("I7", f"{path} was left over", remedy="remove", subject=str(path))
     for folder in folders:
         if folder.name not in known and nobody_runs(workspace, folder.name):
             yield Violation("I7", f"{folder} has no study", remedy="remove", subject=str(folder))
+
+
+def _leads_nowhere(link: Path, folder: Path) -> bool:
+    """Whether `link` was for the temporary files of a trial in `folder` that is gone."""
+    try:
+        return link.readlink().is_relative_to(folder) and not link.exists()
+    except OSError:
+        return False
 
 
 def _half_databases(root: Path) -> list[Path]:

@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -148,6 +149,24 @@ def test_trials_are_lost_with_the_fork_server_and_the_next_one_runs(bench: Bench
     assert (ended.job_id, ended.state) == (task.job_id, "lost")
     assert eventually(lambda: running(worker) == [])
     assert bench.run("noop").state == "completed"
+
+
+def test_a_trial_is_lost_alone_when_the_system_has_no_more_for_it(bench: Bench) -> None:
+    held, _ = bench.wait_for_go()
+    limits = resource.prlimit(server_pid(bench), resource.RLIMIT_NOFILE)
+    for allowed in range(4, 12):  # from no descriptor for its pipe to one too few for its log
+        resource.prlimit(server_pid(bench), resource.RLIMIT_NOFILE, (allowed, limits[1]))
+        ended = bench.run("noop")
+        if ended.state == "completed":
+            break
+        assert (ended.state, ended.error) == (
+            "lost", "no process could be started for the trial: [Errno 24] Too many open files",
+        )  # fmt: skip
+    resource.prlimit(server_pid(bench), resource.RLIMIT_NOFILE, limits)
+    assert allowed > 5
+    bench.go_file.touch()
+    ended = bench.end()
+    assert (ended.job_id, ended.state) == (held.job_id, "completed")
 
 
 def test_the_place_of_a_segmentation_fault_is_in_the_log(bench: Bench) -> None:

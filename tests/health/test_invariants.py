@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import delete, func, insert, select, update
 
 from mcp_server.access import Principal, Role
+from mcp_server.execution.run_folder import RunFolder
 from mcp_server.health import PROMISES, check_invariants
 from mcp_server.processes import OWNER
 from mcp_server.store.schema import attempts, events, outbox, studies, trials
@@ -127,6 +128,14 @@ def old_draft(workspace: Workspace) -> None:
     os.utime(draft, (1_000_000, 1_000_000))
 
 
+def dangling_link(workspace: Workspace) -> None:
+    """As a killed runner leaves it."""
+    (workspace.settings.workspace / "studies").mkdir(exist_ok=True)
+    folder = RunFolder(workspace.settings.workspace / "studies" / "s" / "files" / ("0" * 80))
+    assert folder.link is not None
+    folder.link.symlink_to(folder.path / "tmp")
+
+
 def expensive(workspace: Workspace) -> None:
     with workspace.store.write() as connection:
         spec = connection.scalar(select(studies.c.spec))
@@ -191,6 +200,7 @@ PLANTED = {
         "I5", "study 'study': MLflow run", sql("mlflow.db", "UPDATE runs SET status = 'RUNNING'"),
     ),
     "an old draft": ("I7", ".draft-x was left over", old_draft),
+    "a link to temporary files that are gone": ("I7", "tuning-", dangling_link),
     "half a database": ("I7", "mlflow.db.new was left over", write("mlflow.db.new", "half")),
     "a folder without a study": ("I7", "has no study", write("studies/0123/trials/00000-0.log", "hello")),
     "a trial's long log": ("I7", "has 5.0 MiB, and 4 MiB are allowed", long_log),

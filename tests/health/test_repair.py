@@ -46,6 +46,7 @@ REPAIRABLE = [
     "a trial that runs in MLflow",
     "a study that runs in MLflow",
     "an old draft",
+    "a link to temporary files that are gone",
     "half a database",
     "a folder without a study",
     "a trial's long log",

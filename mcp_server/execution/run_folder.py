@@ -34,7 +34,7 @@ class RunFolder:
 
     def environment(self) -> dict[str, str]:
         """The variables that send temporary files there."""
-        return dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.link or self._temp))
+        return _temporary_in(self.link or self._temp)
 
     def leave(self, *, keep: bool) -> None:
         """Remove it, or only what is temporary or empty; to be called when the trial is gone."""
@@ -58,11 +58,17 @@ def enter(path: Path, temp: Path) -> None:
     remove_tree(path)
     (path / TEMP).mkdir(parents=True)
     if temp != path / TEMP:
-        with suppress(FileNotFoundError):
-            temp.unlink()
-        temp.symlink_to(path / TEMP)
+        try:
+            temp.unlink(missing_ok=True)
+            temp.symlink_to(path / TEMP)
+        except OSError:  # somebody else's is in the way; the long path does for all but sockets
+            os.environ.update(_temporary_in(path / TEMP))
     os.chdir(path)
     tempfile.tempdir = None  # it may be from before
+
+
+def _temporary_in(folder: Path) -> dict[str, str]:
+    return dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
 
 
 def remove_tree(path: Path) -> None:

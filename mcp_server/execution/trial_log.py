@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -120,12 +121,17 @@ class TrialLog:
 
     def _create(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666))
+        self._open(os.O_TRUNC).close()
         self._size = 0
+
+    def _open(self, how: int) -> FileIO:
+        # The trial may have put a link here.
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | how
+        return FileIO(os.open(self._path, flags, 0o666), "w")
 
     def _append(self) -> None:
         parts = [self._head[self._written :], self._tail[max(0, self._written - self._tail_at) :]]
-        with self._path.open("ab", buffering=0) as file:
+        with self._open(os.O_APPEND) as file:
             for part in parts:
                 while part:
                     n_bytes = file.write(part)

@@ -92,6 +92,25 @@ class LimitedExecutorContract(ProcessExecutorContract):
         bench.files /= "a" * 100
         assert bench.run(GREEDY + "listen_on_a_socket").error is None
 
+    def test_what_is_in_the_way_of_a_short_path_fails_no_trial(self, bench: Bench) -> None:
+        bench.files /= "a" * 100
+        task = bench.submit(GREEDY + "leave_files", fail=False)
+        bench.end()
+        link = RunFolder(bench.files / task.job_id).link
+        assert link is not None
+        link.mkdir()
+        bench.executor.submit(task)
+        assert bench.end().state == "completed"
+        link.rmdir()
+
+    def test_a_log_is_not_written_through_a_link(self, bench: Bench, tmp_path: Path) -> None:
+        target = tmp_path / "target"
+        target.write_text("kept", encoding="utf-8")
+        (bench.folder / "logs").mkdir()
+        (bench.folder / "logs" / "0.log").symlink_to(target)
+        assert bench.run("print_lines", lines=10).state == "completed"
+        assert target.read_text(encoding="utf-8") == "kept"
+
     def test_many_processes_are_gone_with_their_trial(self, bench: Bench) -> None:
         ended = bench.run(GREEDY + "fork_many", processes=200, pids=str(bench.pids_file))
         assert ended.state == "completed"

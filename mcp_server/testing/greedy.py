@@ -110,8 +110,9 @@ def leave_files(trial: Trial) -> float:
     """Leave a file, one that is temporary, and a folder that is closed to its owner, then return or fail."""
     Path("model.txt").write_text("weights", encoding="utf-8")
     tempfile.mkstemp()
-    os.umask(0o777)
+    before = os.umask(0o777)
     Path("closed/inner").mkdir(parents=True)
+    os.umask(before)
     if trial.payload["fail"]:
         raise ValueError("no good")
     return float(len(list(Path.cwd().iterdir())))
@@ -157,9 +158,9 @@ def ignore_signals(trial: Trial) -> float:
 
 
 def change_surroundings(trial: Trial) -> float:
-    """Go elsewhere, forbid everything to new files, close what is printed to, and unset all variables."""
+    """Go elsewhere, forbid writing to new files, close what is printed to, and unset all variables."""
     os.chdir("/")
-    os.umask(0o777)
+    os.umask(0o377)
     os.environ.clear()
     for descriptor in range(3):
         os.close(descriptor)

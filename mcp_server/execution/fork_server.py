@@ -116,7 +116,9 @@ class _Workers:
         for report in ended:
             job_id = str(report["ended"])
             self._outputs.pop(job_id).finish()
-            self._folders.pop(job_id, None)
+            folder = self._folders.pop(job_id, None)
+            if folder is not None and report["code"] == worker.ORPHANED_EXIT_CODE:
+                folder.leave(keep=False)
             self._tell(report)
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from mcp_server.execution.watch import Verdict
 from mcp_server.processes import child_environment, thread_caps
 
 EXIT_GRACE_S = 10.0
+_REMOVED = {"completed", "pruned", "lost"}
 _KILLED_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP"}
 
 
@@ -182,7 +183,7 @@ class LocalExecutor:
         _hang_up(job)
         del self._jobs[job.task.job_id]
         state, error = _verdict(job, exited.code)
-        _leave(job, keep=self._keep_files or state not in {"completed", "pruned"})
+        _leave(job, keep=self._keep_files or state not in _REMOVED)
         seconds = 0.0 if job.started is None else exited.at - job.started
         cpu_seconds = max(exited.cpu_seconds, job.outcome.cpu_seconds if job.outcome else 0.0)
         result = job.outcome.result if job.outcome else None

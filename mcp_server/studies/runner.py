@@ -277,7 +277,7 @@ class Runner:
                 timeout_s=self._definition.spec.trial_timeout_s,
                 memory_mb=self._definition.spec.limits.trial_memory_mb,
                 disk_mb=self._definition.spec.limits.trial_disk_mb,
-                folder=self._files and f"{self._files}/{attempt.number:05d}",
+                folder=self._files and f"{self._files}/{attempt.number:05d}-{attempt.attempt}",
                 environment={"TUNING_STUDY": self._ledger.name, **devices(slot)},
                 python_path=self._definition.python_path,
                 token_prices=self._pricing.token_prices,

@@ -120,12 +120,18 @@ def test_everything_dies_when_the_owner_is_killed(tmp_path: Path) -> None:
         assert eventually(lambda: running(owner.server, owner.worker, *owner.started) == [])
 
 
-def test_the_folder_of_a_trial_goes_when_the_owner_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["server", "workers"])
+def test_the_folder_of_a_trial_goes_when_the_owner_is_killed(tmp_path: Path, first: str) -> None:
     with Owner(tmp_path) as owner:
         folders = [RunFolder(path) for path in (tmp_path / "files").iterdir()]
         assert len(folders) == 2
+        if first == "workers":
+            os.kill(owner.server, signal.SIGSTOP)
         owner.process.kill()
-        assert eventually(lambda: not any(folder.path.exists() for folder in folders))
+        assert eventually(lambda: running(owner.worker) == [])
+        os.kill(owner.server, signal.SIGCONT)
+        assert eventually(lambda: running(owner.server) == [])
+        assert not any(folder.path.exists() for folder in folders)
         assert not any(folder.link is not None and folder.link.is_symlink() for folder in folders)
 
 

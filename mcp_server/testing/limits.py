@@ -1,6 +1,8 @@
 """The contract of executors that keep their trials within limits, as tests; see `mcp_server.testing.executors`."""
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,13 @@ class LimitedExecutorContract(ProcessExecutorContract):
         task = bench.submit(GREEDY + "leave_files", fail=True)
         assert bench.end().error == "ValueError: no good"
         assert {path.name for path in (bench.files / task.job_id).iterdir()} == {"model.txt", "closed"}
+
+    def test_a_lost_attempt_leaves_no_files(self, bench: Bench) -> None:
+        _, pid = bench.wait_for_go()
+        (next(bench.files.iterdir()) / "half a model").touch()
+        os.kill(pid, signal.SIGKILL)
+        assert bench.end().state == "lost"
+        assert list(bench.files.iterdir()) == []
 
     def test_temporary_files_have_a_path_that_is_short_enough_for_a_socket(self, bench: Bench) -> None:
         bench.files /= "a" * 100

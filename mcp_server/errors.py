@@ -127,4 +127,11 @@ class BackendUnavailableError(WorkspaceError):
 
 
 class DatabaseAwayError(BackendUnavailableError):
-    """The workspace database is locked, full or unreachable; nothing was written, and the same again may work."""
+    """The workspace database is locked, full or unreachable; nothing was written, and the same again may work.
+
+    `reason` says which of these, in a few words.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "database away") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

@@ -80,6 +80,7 @@ class LocalExecutor:
             ForkLauncher(environment, preload) if method == "fork" else SpawnLauncher(environment)
         )
         self._jobs: dict[str, _Job] = {}
+        self._kept: list[Event] = []
 
     @property
     def slots(self) -> int:
@@ -109,6 +110,16 @@ class LocalExecutor:
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """What happened since the last call, waiting at most `timeout_s` for something to happen."""
+        if self._kept:
+            kept, self._kept = self._kept, []
+            return kept
+        return self._next_events(timeout_s)
+
+    def tend(self, timeout_s: float) -> None:
+        """Look after the attempts for at most `timeout_s`: time limits hold, and the next `wait` has what happened."""
+        self._kept += self._next_events(timeout_s)
+
+    def _next_events(self, timeout_s: float) -> list[Event]:
         deadline = time.monotonic() + timeout_s
         while True:
             self._kill_overdue()
@@ -133,6 +144,7 @@ class LocalExecutor:
             _hang_up(job)
             _leave(job, keep=False)
         self._jobs.clear()
+        self._kept.clear()
 
     def _collected(self, deadline: float) -> list[Event]:
         events: list[Event] = []

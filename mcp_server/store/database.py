@@ -1,10 +1,11 @@
 """Short transactions on the workspace database, the same on SQLite and PostgreSQL."""
 
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from mcp_server.store.locks import KernelLock
 from mcp_server.store.patience import Patience
 
 BUSY_TIMEOUT_S = 60.0
+DISK_FULL = "disk full"
+_NO_ROOM_BYTES = 2**16
 # What can go away without anybody touching the file: locks, a full disk, a disk or a folder that does not answer.
 _PASSING = frozenset(
     {
@@ -115,11 +118,23 @@ class Store:
             if type(exc) not in {DatabaseError, OperationalError}:
                 raise  # a constraint that does not hold is a bug, not a database that cannot be used
             # A file that is gone does not come back: whoever waited for it would wait for ever.
-            away = _passes(exc.orig) and self.path.exists()
-            raise (DatabaseAwayError if away else BackendUnavailableError)(
-                f"The workspace database cannot be used: {exc.orig}.",
-                hint="tuning-mcp doctor says what is wrong; check the folder's disk space and permissions.",
-            ) from exc
+            message = f"The workspace database cannot be used: {exc.orig}."
+            hint = "tuning-mcp doctor says what is wrong; check the folder's disk space and permissions."
+            if _passes(exc.orig) and self.path.exists():
+                raise DatabaseAwayError(message, hint=hint, reason=self._reason(exc.orig)) from exc
+            raise BackendUnavailableError(message, hint=hint) from exc
+
+    def _reason(self, exc: BaseException | None) -> str:
+        code = _family(exc)
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return "database locked"
+        if code == sqlite3.SQLITE_FULL:
+            return DISK_FULL
+        with suppress(OSError):
+            # SQLite calls a disk that has no room for its shared memory or its log an input/output error.
+            if shutil.disk_usage(self.folder).free < _NO_ROOM_BYTES:
+                return DISK_FULL
+        return "database away"
 
 
 def _prepare(raw: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's own connection type
@@ -158,4 +173,8 @@ def _check_version(connection: Connection) -> None:
 
 
 def _passes(exc: BaseException | None) -> bool:
-    return isinstance(exc, sqlite3.OperationalError) and getattr(exc, "sqlite_errorcode", 0) & _PRIMARY in _PASSING
+    return isinstance(exc, sqlite3.OperationalError) and _family(exc) in _PASSING
+
+
+def _family(exc: BaseException | None) -> int:
+    return int(getattr(exc, "sqlite_errorcode", 0)) & _PRIMARY

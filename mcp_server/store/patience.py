@@ -22,11 +22,30 @@ Returned = TypeVar("Returned")
 log = structlog.get_logger()
 
 
-class Patience:
-    """How a process waits that cannot do without the database; `pause(seconds)` is called between two tries."""
+class Witness(Protocol):
+    """Who is told that a process waits for its database."""
 
-    def __init__(self, pause: Callable[[float], object] = time.sleep) -> None:
-        self._pause = pause
+    def away(self, reason: str) -> None:
+        """Take note that a try failed, and why."""
+
+    def may_try(self) -> bool:
+        """Whether another try makes sense by now."""
+
+    def back(self) -> None:
+        """Take note that the database does what it should again."""
+
+
+class Patience:
+    """How a process waits that cannot do without the database.
+
+    Attributes:
+        pause: Called with the seconds between two tries; it may come back earlier.
+        witness: Who is told of the waiting, if anybody.
+    """
+
+    def __init__(self, pause: Callable[[float], object] = time.sleep, witness: Witness | None = None) -> None:
+        self.pause = pause
+        self.witness = witness
 
     def insist(self, unit: Callable[[], Returned]) -> Returned:
         """What `unit` returns as soon as the database lets it. `unit` must leave nothing behind when it raises.
@@ -42,12 +61,23 @@ class Patience:
                 if since is None:
                     since = time.monotonic()
                     log.warning("waiting for the workspace database", error=str(exc))
-                self._pause(seconds)
+                self._wait(exc.reason, seconds)
                 continue
             if since is not None:
                 log.info("the workspace database is back", seconds=round(time.monotonic() - since, 1))
+                if self.witness is not None:
+                    self.witness.back()
             return returned
         raise AssertionError("the pauses never end")
+
+    def _wait(self, reason: str, seconds: float) -> None:
+        if self.witness is None:
+            self.pause(seconds)
+            return
+        self.witness.away(reason)
+        self.pause(seconds)
+        while not self.witness.may_try():
+            self.pause(seconds)
 
 
 def _pauses() -> Iterator[float]:

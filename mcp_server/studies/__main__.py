@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,10 @@ from mcp_server.studies.removal import forget
 from mcp_server.studies.runner import Runner
 from mcp_server.studies.slots import SlotKeeper
 from mcp_server.studies.team_budget import TeamBudget
+from mcp_server.studies.waiting import RunnerWaits
 from mcp_server.tracking.tracker import ensure_tracker
+
+WRITER_TIMEOUT_S = 1.0
 
 log = structlog.get_logger()
 
@@ -49,8 +53,9 @@ def main() -> None:
         return
     with structlog.contextvars.bound_contextvars(study=arguments.study, pid=os.getpid()):
         try:
-            ledger = _ledger(settings, arguments.study)
-            ran = ledger is not None and _run(settings, ledger)
+            patience = Patience()
+            ledger = _ledger(settings, arguments.study, patience)
+            ran = ledger is not None and _run(settings, ledger, patience)
         finally:
             lock.release()
         _wake(Store(settings.workspace), settings)
@@ -60,10 +65,14 @@ def main() -> None:
             spawn_runner(settings.workspace, arguments.study, settings.environment())
 
 
-def _ledger(settings: Settings, study_id: str) -> Ledger | None:
+def _ledger(settings: Settings, study_id: str, patience: Patience) -> Ledger | None:
     """The study's ledger; a study that this version cannot read is failed, or it would be started for ever."""
     # Nothing of a study is lost to a database that is away: its runner and its trials wait for it.
-    store = Store(settings.workspace, patience=Patience())
+    # It waits in short steps, so that it can look after its trials between them.
+    store = Store(settings.workspace, patience=patience, busy_timeout_s=WRITER_TIMEOUT_S)
+    waits = RunnerWaits(store, study_id)
+    waits.begin()
+    patience.witness = waits
     if store.insist(partial(forget, store, settings, study_id)):
         _wake(store, settings)
         return None
@@ -76,11 +85,11 @@ def _ledger(settings: Settings, study_id: str) -> Ledger | None:
         return None
 
 
-def _run(settings: Settings, ledger: Ledger) -> bool:
+def _run(settings: Settings, ledger: Ledger, patience: Patience) -> bool:
     """Whether the study was run as ordered."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _run_trials(settings, ledger)
+        _run_trials(settings, ledger, patience)
     except BackendUnavailableError as exc:  # whoever looks after the workspace starts another runner
         log.warning("the runner gives up for now", error=str(exc))
         return False
@@ -96,7 +105,7 @@ def _run(settings: Settings, ledger: Ledger) -> bool:
     return True
 
 
-def _run_trials(settings: Settings, ledger: Ledger) -> None:
+def _run_trials(settings: Settings, ledger: Ledger, patience: Patience) -> None:
     spec, machine = ledger.definition.spec, Machine.of(settings)
     slots = ledger.orders().parallel or max(1, machine.parallel(spec.gpus))
     threads = max(1, machine.cores // slots)
@@ -109,6 +118,7 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
         inherit=settings.trial_environment,
         keep_files=settings.keep_trial_files,
     )
+    patience.pause = executor.tend
     folder = study_folder(settings.workspace, ledger.study_id)
     try:
         mirror = OptunaMirror(settings.workspace / "optuna.db", ledger.name, ledger.study_id, ledger.definition)
@@ -126,6 +136,7 @@ def _run_trials(settings: Settings, ledger: Ledger) -> None:
         ).run()
         memory.close()
     finally:
+        patience.pause = time.sleep
         executor.close()
 
 

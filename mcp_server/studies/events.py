@@ -21,6 +21,7 @@ EventKind = Literal[
     "approved",  # detail: what it may cost
     "declined",
     "waiting",  # detail: {"for": what it waits for while nothing runs, e.g. "a free slot"}
+    "resumed",  # detail: {"after": what the runner waited for to reach the database, "seconds": how long}
     "ended",  # detail: state and reason
     "repaired",
 ]
@@ -35,11 +36,18 @@ def record(
     number: int | None = None,
     attempt: int | None = None,
     detail: JsonObject | None = None,
+    at: float | None = None,
 ) -> None:
-    """Add an event as part of the caller's transaction."""
+    """Add an event as part of the caller's transaction; it happened `at` that time, or now."""
     connection.execute(
         insert(events).values(
-            study_id=study_id, at=time.time(), kind=kind, actor=actor, number=number, attempt=attempt, detail=detail
+            study_id=study_id,
+            at=time.time() if at is None else at,
+            kind=kind,
+            actor=actor,
+            number=number,
+            attempt=attempt,
+            detail=detail,
         )
     )
 

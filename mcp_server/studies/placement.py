@@ -9,7 +9,8 @@ from mcp_server.store import KernelLock
 Launch = Callable[[Path, str], object]
 """Starts the runner of a study: the folder of its workspace, its id."""
 
-RUNNER_FILES = frozenset({"runner.lock", "runner.log"})
+WAITING_NOTE = "waiting.json"
+RUNNER_FILES = frozenset({"runner.lock", "runner.log", WAITING_NOTE})
 """What a runner makes in its study's folder before it has looked at the study."""
 
 

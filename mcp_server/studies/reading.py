@@ -34,6 +34,7 @@ from mcp_server.studies.summary import (
     TrialSummary,
     TrialTable,
 )
+from mcp_server.studies.waiting import waiting_of
 from mcp_server.training.estimators import ESTIMATOR, split_params, training_params
 from mcp_server.types import ENDED_STATES, WAITS_FOR_APPROVAL, JsonObject, Params, Scalar, shown
 
@@ -56,7 +57,9 @@ class StudyReader:
         """
         with self._store.read() as connection:
             row = find(connection, name)
-            return status_of(connection, row, self._backend, full=full)
+            status = status_of(connection, row, self._backend, full=full)
+        waiting = waiting_of(self._store.folder, row.id)
+        return status.model_copy(update={"waiting": str(waiting)}) if waiting else status
 
     def page(self, limit: int = 20, cursor: str | None = None) -> StudyList:
         """The newest studies from `cursor` on."""
@@ -213,7 +216,10 @@ class StudyReader:
             StudyNotFoundError: If there is no such study.
         """
         with self._store.read() as connection:
-            return progress_of(connection, find(connection, name))
+            row = find(connection, name)
+            found = progress_of(connection, row)
+        waiting = waiting_of(self._store.folder, row.id)
+        return found._replace(line=f"{found.line}; waiting: {waiting}") if waiting else found
 
     def ended(self, name: str) -> bool:
         """Whether nothing will happen to the study by itself."""

@@ -74,6 +74,7 @@ class StudyStatus(_Model):
     best_trial: int | None = None
     baseline: BaselineComparison | None = None
     trend: str | None = Field(default=None, description="Best so far over time, as a sparkline.")
+    waiting: str | None = Field(default=None, description="What its runner waits for to go on, and since when.")
     stop_reason: str | None = None
     error: str | None = None
     failures: dict[str, int] | None = Field(default=None, description="Failed trials by cause.")

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mcp_server.errors import BackendUnavailableError, DatabaseAwayError
-from mcp_server.store import schema
+from mcp_server.store import migrations, schema
 from mcp_server.store.locks import KernelLock
 from mcp_server.store.patience import Patience
 
@@ -102,12 +102,15 @@ class Store:
         engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": self._busy_timeout_s}, pool_size=32)
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
-        with KernelLock(self.folder / "schema.lock"), engine.connect() as connection:
-            connection.info["synchronous"] = "FULL"
-            with connection.begin():
-                schema.metadata.create_all(connection)
-                _check_version(connection)
-            del connection.info["synchronous"]
+        with KernelLock(self.folder / "schema.lock"):
+            migrations.bring_up(engine, self.path)
+            with engine.connect() as connection:
+                connection.info["synchronous"] = "FULL"
+                with connection.begin():
+                    schema.metadata.create_all(connection)
+                    _check_version(connection)
+                    migrations.stamp(connection)
+                del connection.info["synchronous"]
         return engine
 
     @contextmanager

@@ -26,6 +26,8 @@ workspace_info = Table(
     Column("value", Text, nullable=False),
 )
 
+revision = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
+
 plans = Table(
     "plans",
     metadata,

@@ -1,5 +1,7 @@
 """The study as Optuna's own tools see it: `optuna.db`, which follows our rows and can be made again from them."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -7,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 
 BACKLOG = 10_000
+RETRY_S = 1.0
+LAST_TRIES = 5
 OWNER_ATTRIBUTE = "tuning.study_id"
 
 log = structlog.get_logger()
@@ -49,7 +53,7 @@ class OptunaMirror:
     Two short transactions per trial: its row is created complete with its parameters, and later gets its result. All
     of it happens in a thread of its own, in order, because no trial has to wait for it. When the file cannot follow
     (it is damaged, or somebody deleted the study in it), that is logged and the study goes on without: nothing is in
-    the file that is not in our rows, and the next runner brings it up to them.
+    the file that is not in our rows, and the next runner brings it up to them. Only a full disk is waited for.
 
     A study whose choices were changed is written anew, because Optuna wants them equal in all trials of a study.
     """
@@ -62,6 +66,7 @@ class OptunaMirror:
         self._spaces = Spaces((definition.space,))
         self._ids: dict[int, int] = {}
         self._lost = False
+        self._closing = Event()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="mirror")
         self._room = BoundedSemaphore(BACKLOG)
         self._later(self._open)
@@ -90,6 +95,7 @@ class OptunaMirror:
     def close(self) -> None:
         """Return when everything is written and the file is closed."""
         self._later(self._disconnect)
+        self._closing.set()
         self._writer.shutdown()
 
     def _later(self, write: Callable[[], None]) -> None:
@@ -102,7 +108,7 @@ class OptunaMirror:
 
         try:
             if not self._lost:
-                write()
+                self._insist(write)
         except (OptunaError, SQLAlchemyError, KeyError, ValueError, OSError) as exc:
             self._lost = True
             log.warning(
@@ -110,6 +116,24 @@ class OptunaMirror:
             )
         finally:
             self._room.release()
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        """Repeat what a full disk refuses until it takes it, or until the study has ended for a while."""
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        tries = 0
+        while True:
+            try:
+                write()
+            except (OptunaError, SQLAlchemyError) as exc:
+                tries += self._closing.is_set()
+                if not _disk_full(exc) or tries > LAST_TRIES:
+                    raise
+                log.warning("optuna.db waits for room on the disk", file=str(self._path))
+                self._closing.wait(RETRY_S) if tries == 0 else time.sleep(RETRY_S)
+            else:
+                return
 
     def _open(self) -> None:
         from optuna.exceptions import DuplicatedStudyError
@@ -248,6 +272,15 @@ def _storage(path: Path) -> "RDBStorage":
             return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     finally:
         event.remove(Pool, "connect", prepare)
+
+
+def _disk_full(exc: BaseException | None) -> bool:
+    """Whether SQLite says so: Optuna and SQLAlchemy wrap each other's errors."""
+    while exc is not None:
+        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
 
 
 def _disconnect(storage: "RDBStorage") -> None:

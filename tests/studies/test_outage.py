@@ -4,9 +4,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, event
 from sqlalchemy.exc import OperationalError
 
 from mcp_server.errors import BackendUnavailableError
@@ -142,3 +143,56 @@ def test_a_damaged_database_is_not_waited_for(workspace: Workspace) -> None:
         Ledger(store, workspace.settings, "any")
 
     assert outage.tries == 0
+
+
+def test_the_trials_that_optuna_shows_are_complete_after_its_file_found_no_room(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.studies.mirror.RETRY_S", 0.01)
+    monkeypatch.setattr("optuna.storages._rdb.storage.time", SimpleNamespace(sleep=lambda _seconds: None))
+    path = workspace.settings.workspace / "optuna.db"
+    workspace.studies.start(callable_spec("earlier", n_trials=2), "tester")
+    run_inline(workspace, "earlier")
+    start(workspace, n_trials=40)
+    refused = []
+
+    with _no_room_in(path) as room:
+
+        def give_room_later(context: ExceptionContext) -> None:
+            if getattr(context.original_exception, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                refused.append(context)
+                if len(refused) == 7:  # Optuna itself tries five times
+                    room()
+
+        event.listen(Engine, "handle_error", give_room_later)
+        try:
+            run_inline(workspace)
+        finally:
+            event.remove(Engine, "handle_error", give_room_later)
+
+    assert len(refused) == 7
+    has_run(workspace, n_trials=40)
+
+
+@contextmanager
+def _no_room_in(path: Path) -> Iterator[Callable[[], None]]:
+    """`full` for one file, whatever else the process has open."""
+    raws: list[sqlite3.Connection] = []
+    with closing(sqlite3.connect(path)) as look:
+        pages = [look.execute("PRAGMA page_count").fetchone()[0]]
+
+    def limit(raw: sqlite3.Connection, _record: object) -> None:
+        if raw.execute("PRAGMA database_list").fetchone()[2] == str(path):
+            raw.execute(f"PRAGMA max_page_count={pages[0]}")
+            raws.append(raw)
+
+    def room() -> None:
+        pages[0] = PLENTY
+        for raw in raws:
+            raw.execute(f"PRAGMA max_page_count={PLENTY}")
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield room
+    finally:
+        event.remove(Engine, "connect", limit)

@@ -16,7 +16,7 @@ from mcp_server.errors import InvalidRequestError
 from mcp_server.types import Name
 
 PREFIX = "TUNING_"
-SECRETS = frozenset({"http_token", "notify_webhook", "notify_secret"})
+SECRETS = frozenset({"database_url", "http_token", "notify_webhook", "notify_secret"})
 PLACEHOLDERS = frozenset({"id", "title", "message", "study", "state", "reason", "best"})
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 DEFAULT_WORKSPACE = Path("~/.tuning-mcp")
@@ -71,6 +71,9 @@ class Settings(BaseModel):
     team: Annotated[Name, Field(max_length=60)] | None = Field(
         default=None, description="Who bears the cost of the studies that are started here."
     )
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL database of the workspace; a SQLite file in its folder when unset."
+    )
     tracking_uri: str | None = Field(
         default=None,
         description="MLflow store; `<workspace>/mlflow.db` when unset.",
@@ -111,6 +114,13 @@ class Settings(BaseModel):
     def _absolute_roots(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(root.expanduser().absolute() for root in roots)
 
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _team_database(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is not None and not address.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("the address must begin with postgresql://")
+        return address
+
     @field_validator("notify_webhook", mode="after")
     @classmethod
     def _safe_address(cls, address: SecretStr | None) -> SecretStr | None:
@@ -134,7 +144,7 @@ class Settings(BaseModel):
         """The variables by which another process of the workspace works as this one was told to."""
         names = ("parallel", "usd_per_cpu_hour", "tracking_uri", "experiment", "agent", "log_level", "keep_trial_files")
         values = {name: getattr(self, name) for name in names}
-        for name in ("notify_webhook", "notify_secret"):
+        for name in ("database_url", "notify_webhook", "notify_secret"):
             secret = getattr(self, name)
             values[name] = None if secret is None else secret.get_secret_value()
         values["gpus"] = None if self.gpus is None else ",".join(self.gpus)

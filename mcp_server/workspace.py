@@ -11,6 +11,8 @@ import structlog
 
 from mcp_server import logs
 from mcp_server.access.audit import Audit
+from mcp_server.disks import network_disk
+from mcp_server.errors import InvalidRequestError
 from mcp_server.metrics import Metrics
 from mcp_server.settings import Settings
 from mcp_server.tracking.target import tracking_target
@@ -37,7 +39,7 @@ class Workspace:
     anything heavy is imported. `launch(folder, study id)` starts a study's runner; by default as a detached process.
 
     Raises:
-        InvalidRequestError: If the settings name no usable tracking store.
+        InvalidRequestError: If the settings name no usable tracking store, or the folder lies on a network disk.
 
     >>> import tempfile
     >>> with Workspace(Settings(workspace=Path(tempfile.mkdtemp()))) as workspace:
@@ -48,6 +50,7 @@ class Workspace:
     def __init__(self, settings: Settings, *, launch: Callable[[Path, str], object] | None = None) -> None:
         if not structlog.is_configured():
             logs.configure("warning")  # a library caller's stdout is not ours either
+        _require_local_disk(settings.workspace)
         tracking_target(settings)  # a store that cannot be used is said at the start, not in every answer
         self.settings = settings
         self._launch = launch
@@ -66,9 +69,9 @@ class Workspace:
         """The workspace database."""
         with self._opening:
             if self._store is None:
-                from mcp_server.store import Store
+                from mcp_server.store import open_store
 
-                self._store = Store(self.settings.workspace)
+                self._store = open_store(self.settings)
             return self._store
 
     @property
@@ -145,7 +148,7 @@ class Workspace:
     def _keep(self) -> None:
         # The first look comes late: importing the stores must not compete with the answer to `initialize`.
         while not self._closing.wait(REVIVE_EVERY_S):
-            if not (self.settings.workspace / "workspace.db").exists():
+            if not self.store.present:
                 continue
             from mcp_server.errors import WorkspaceError
             from mcp_server.notifications.notifier import ensure_notifier
@@ -177,3 +180,11 @@ class Workspace:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _require_local_disk(folder: Path) -> None:
+    if kind := network_disk(folder):
+        raise InvalidRequestError(
+            f"The workspace {folder} lies on a network disk ({kind}): locks and SQLite are not safe there.",
+            hint="Choose a local folder with --workspace or TUNING_WORKSPACE.",
+        )

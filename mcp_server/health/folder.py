@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Literal
 
-import psutil
-
+from mcp_server.disks import network_disk
 from mcp_server.health.finding import Finding
 from mcp_server.settings import Settings
 
 LOW_DISK_BYTES = 500 * 2**20
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "sshfs", "fuse.sshfs"})
 
 
 def folder(settings: Settings) -> Iterator[Finding]:
@@ -38,9 +36,7 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    disks = sorted(psutil.disk_partitions(all=True), key=lambda disk: len(disk.mountpoint), reverse=True)
-    kind = next((d.fstype for d in disks if settings.workspace.is_relative_to(d.mountpoint)), "unknown")
-    if kind in _NETWORK:
+    if kind := network_disk(settings.workspace):
         yield Finding("problem", f"The workspace lies on a network disk ({kind}): locks and SQLite are not safe there.",
                       "Choose a local folder with --workspace.")  # fmt: skip
     free = shutil.disk_usage(settings.workspace).free

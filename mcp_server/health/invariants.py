@@ -23,7 +23,7 @@ def check_invariants(workspace: Workspace, *, settled: bool = False) -> list[Vio
     root = workspace.settings.workspace
     broken += files.audit_is_whole(root / "audit.jsonl")
     broken += files.long_logs(workspace)
-    if not (root / "workspace.db").exists() or any(found.subject == "workspace.db" for found in broken):
+    if not workspace.store.present or any(found.subject == "workspace.db" for found in broken):
         return broken
     folders = files.study_folders(workspace)
     evidence = gather(workspace)

@@ -58,7 +58,7 @@ def repairs(workspace: Workspace, violations: Iterable[Violation]) -> list[Repai
     found = [*mender.processes(broken["kill"]), *mender.attempts(broken["close"])]
     found += [*mender.records("owe", broken["owe"]), *mender.records("deliver", broken["deliver"])]
     found += [*mender.mirror(broken["mirror"]), *mender.files(broken)]
-    if (workspace.settings.workspace / "workspace.db").exists():
+    if workspace.store.present:
         found += mender.work()
     return found
 

@@ -15,7 +15,7 @@ from mcp_server.workspace import Workspace
 
 def work(workspace: Workspace) -> Iterator[Finding]:
     """What was found about studies, records and processes."""
-    if not (workspace.settings.workspace / "workspace.db").exists():
+    if not workspace.store.present:
         yield Finding("ok", "No study yet.")
         return
     with workspace.store.read() as connection:

@@ -7,7 +7,7 @@ from mcp_server import logs
 from mcp_server.notifications import queue
 from mcp_server.notifications.notifier import FIRST_DELAY_S, NotifierLoop, notifier_lock
 from mcp_server.settings import Settings
-from mcp_server.store import Store
+from mcp_server.store import open_store
 
 LOCK_WAIT_S = 1.0  # somebody who only looks whether the lock is free holds it for a moment
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     settings = Settings.load(workspace=given.workspace)
     logs.configure(settings.log_level)
-    store, lock = Store(settings.workspace), notifier_lock(settings.workspace)
+    store, lock = open_store(settings), notifier_lock(settings.workspace)
     while lock.acquire(LOCK_WAIT_S):
         try:
             NotifierLoop(store, settings, first_delay_s=given.first_delay_s).run()

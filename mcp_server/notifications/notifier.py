@@ -57,7 +57,7 @@ class NotifierLoop:
 
     def run(self) -> None:
         """Return when nothing is owed any more, or the workspace is gone."""
-        while self._store.path.exists():
+        while self._store.present:
             with self._store.read() as connection:
                 waiting = queue.owed(connection)
             if not waiting:

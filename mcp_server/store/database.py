@@ -1,58 +1,75 @@
 """Short transactions on the workspace database, the same on SQLite and PostgreSQL."""
 
-import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import sqlalchemy.orm  # noqa: F401 - queries of every thread fail while another one, say Optuna's, imports it
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, Engine, event, insert, select
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
 
 from mcp_server.errors import BackendUnavailableError, DatabaseAwayError
 from mcp_server.store import migrations, schema
 from mcp_server.store.locks import KernelLock
 from mcp_server.store.patience import Patience
+from mcp_server.store.postgres import PostgresDatabase
+from mcp_server.store.sqlite import SQLiteFile
+from mcp_server.store.writing import CREATING, WRITING, Writing, marked
 
 BUSY_TIMEOUT_S = 60.0
-DISK_FULL = "disk full"
-_NO_ROOM_BYTES = 2**16
-# What can go away without anybody touching the file: locks, a full disk, a disk or a folder that does not answer.
-_PASSING = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
-_PRIMARY = 0xFF  # the part of an extended result code that names its family
 
 Returned = TypeVar("Returned")
 
 
-class Store:
-    """The workspace database in `folder`, created on first use. Safe to share between threads.
+class Database(Protocol):
+    """What differs between the databases that can hold a workspace."""
 
-    A transaction waits `busy_timeout_s` seconds for others that write. With `patience`, `insist` waits for longer.
+    def engine(self) -> Engine:
+        """An engine for the threads of one process."""
+
+    def begin(self, connection: Connection, writing: Writing | None) -> None:
+        """Begin a transaction that writes, or one that only reads."""
+
+    def committed(self, engine: Engine, writing: Writing) -> bool:
+        """Whether the commit of that transaction has happened although it failed."""
+
+    def passing(self, exc: DBAPIError) -> str | None:
+        """What is the matter, in a few words, if the same again may work later."""
+
+    @property
+    def present(self) -> bool:
+        """Whether there is anything to read."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds everything, if it is one."""
+
+    def claim(self, connection: Connection) -> None:
+        """Make sure that the database is this workspace's."""
+
+
+class Store:
+    """The workspace database of `folder`, created on first use. Safe to share between threads.
+
+    It is a SQLite file in the folder, or the PostgreSQL database at `url`. A transaction waits `busy_timeout_s` seconds
+    for others that write to SQLite. With `patience`, `insist` waits for longer.
     """
 
     def __init__(
-        self, folder: Path, *, patience: Patience | None = None, busy_timeout_s: float = BUSY_TIMEOUT_S
+        self,
+        folder: Path,
+        *,
+        url: str | None = None,
+        patience: Patience | None = None,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         self.folder = folder
         self._patience = patience
-        self._busy_timeout_s = busy_timeout_s
-        self.path = folder / "workspace.db"
+        self._database: Database = SQLiteFile(folder, busy_timeout_s) if url is None else PostgresDatabase(folder, url)
         self._engine: Engine | None = None
         self._opening = threading.Lock()
 
@@ -72,17 +89,35 @@ class Store:
             DatabaseAwayError: If another process keeps the database locked for a minute, or the disk is full.
             BackendUnavailableError: If it is damaged, or of a newer version.
         """
-        with self._translated(), self._opened().connect() as connection:
-            connection.info["synchronous"] = "FULL" if durable else "NORMAL"
+        with (
+            self._translated(),
+            self._opened().connect() as connection,
+            marked(connection, Writing(durable)) as writing,
+        ):
+            transaction = connection.begin()
             try:
-                with connection.begin():
-                    yield connection
-            finally:
-                del connection.info["synchronous"]
+                yield connection
+            except BaseException:
+                transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except DBAPIError:
+                if not self.insist(partial(self._committed, writing)):
+                    raise
+
+    def _committed(self, writing: Writing) -> bool:
+        with self._translated():
+            return self._database.committed(self._opened(), writing)
 
     def insist(self, unit: Callable[[], Returned]) -> Returned:
         """What `unit` returns, a transaction that is repeated while the database is away if this store is patient."""
         return unit() if self._patience is None else self._patience.insist(unit)
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a database with anything in it."""
+        return self._database.present
 
     def close(self) -> None:
         """Give the connections back; the next use opens them again."""
@@ -99,67 +134,41 @@ class Store:
 
     def _open(self) -> Engine:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": self._busy_timeout_s}, pool_size=32)
-        event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", _begin)
+        engine = self._database.engine()
+        event.listen(engine, "begin", self._begin)
         with KernelLock(self.folder / "schema.lock"):
-            migrations.bring_up(engine, self.path)
-            with engine.connect() as connection:
-                connection.info["synchronous"] = "FULL"
-                with connection.begin():
-                    schema.metadata.create_all(connection)
-                    _check_version(connection)
-                    migrations.stamp(connection)
-                del connection.info["synchronous"]
+            migrations.bring_up(engine, self._database.file)
+            with engine.connect() as connection, marked(connection, CREATING):
+                self._prepare(connection)
         return engine
+
+    def _prepare(self, connection: Connection) -> None:
+        with connection.begin():
+            schema.metadata.create_all(connection)
+            _check_version(connection)
+            migrations.stamp(connection)
+            self._database.claim(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        self._database.begin(connection, connection.info.get(WRITING))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as exc:
-            if type(exc) not in {DatabaseError, OperationalError}:
+        except DBAPIError as exc:
+            if type(exc) not in {DatabaseError, OperationalError, InterfaceError, InternalError}:
                 raise  # a constraint that does not hold is a bug, not a database that cannot be used
-            # A file that is gone does not come back: whoever waited for it would wait for ever.
-            message = f"The workspace database cannot be used: {exc.orig}."
+            message = f"The workspace database cannot be used: {_without_secrets(exc)}."
             hint = "tuning-mcp doctor says what is wrong; check the folder's disk space and permissions."
-            if _passes(exc.orig) and self.path.exists():
-                raise DatabaseAwayError(message, hint=hint, reason=self._reason(exc.orig)) from exc
+            # Whoever waited for what does not come back would wait for ever.
+            if (reason := self._database.passing(exc)) is not None:
+                raise DatabaseAwayError(message, hint=hint, reason=reason) from exc
             raise BackendUnavailableError(message, hint=hint) from exc
 
-    def _reason(self, exc: BaseException | None) -> str:
-        code = _family(exc)
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return "database locked"
-        if code == sqlite3.SQLITE_FULL:
-            return DISK_FULL
-        with suppress(OSError):
-            # SQLite calls a disk that has no room for its shared memory or its log an input/output error.
-            if shutil.disk_usage(self.folder).free < _NO_ROOM_BYTES:
-                return DISK_FULL
-        return "database away"
 
-
-def _prepare(raw: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's own connection type
-    raw.isolation_level = None  # the driver must not open transactions by itself: `_begin` does
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-    ):
-        raw.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    synchronous = connection.info.get("synchronous")
-    if synchronous is None:
-        connection.exec_driver_sql("BEGIN")
-        return
-    raw = connection.connection.dbapi_connection
-    assert raw is not None  # noqa: S101 - a connection that begins is connected
-    raw.cursor().execute(f"PRAGMA synchronous={synchronous}")
-    # A deferred transaction that turns into a write later fails with SQLITE_BUSY at once instead of waiting.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _without_secrets(exc: DBAPIError) -> str:
+    return " ".join(str(exc.orig).split()).rstrip(".")
 
 
 def _check_version(connection: Connection) -> None:
@@ -173,11 +182,3 @@ def _check_version(connection: Connection) -> None:
             f"The workspace was written by a newer version (schema {found}, this one knows {schema.SCHEMA_VERSION}).",
             hint="Upgrade tuning-mcp, or choose another workspace.",
         )
-
-
-def _passes(exc: BaseException | None) -> bool:
-    return isinstance(exc, sqlite3.OperationalError) and _family(exc) in _PASSING
-
-
-def _family(exc: BaseException | None) -> int:
-    return int(getattr(exc, "sqlite_errorcode", 0)) & _PRIMARY

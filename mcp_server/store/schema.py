@@ -28,6 +28,13 @@ workspace_info = Table(
 
 revision = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 
+commits = Table(  # on a database server, whose reply to a commit may be lost
+    "commits",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
 plans = Table(
     "plans",
     metadata,

@@ -17,7 +17,7 @@ from mcp_server.execution.local import LocalExecutor
 from mcp_server.notifications.notifier import ensure_notifier
 from mcp_server.processes import thread_caps
 from mcp_server.settings import PREFIX, SECRETS, Settings
-from mcp_server.store import Patience, Store
+from mcp_server.store import Patience, Store, open_store
 from mcp_server.studies.ledger import Ledger, mark_failed
 from mcp_server.studies.machine import Machine, gpu_model
 from mcp_server.studies.memory import SamplerMemory
@@ -58,7 +58,7 @@ def main() -> None:
             ran = ledger is not None and _run(settings, ledger, patience)
         finally:
             lock.release()
-        _wake(Store(settings.workspace), settings)
+        _wake(open_store(settings), settings)
         if (
             ran and ledger is not None and ledger.waits()
         ):  # ordered while this runner went, and the next one found the lock taken
@@ -69,7 +69,7 @@ def _ledger(settings: Settings, study_id: str, patience: Patience) -> Ledger | N
     """The study's ledger; a study that this version cannot read is failed, or it would be started for ever."""
     # Nothing of a study is lost to a database that is away: its runner and its trials wait for it.
     # It waits in short steps, so that it can look after its trials between them.
-    store = Store(settings.workspace, patience=patience, busy_timeout_s=WRITER_TIMEOUT_S)
+    store = open_store(settings, patience=patience, busy_timeout_s=WRITER_TIMEOUT_S)
     waits = RunnerWaits(store, study_id)
     waits.begin()
     patience.witness = waits
@@ -132,7 +132,7 @@ def _run_trials(settings: Settings, ledger: Ledger, patience: Patience) -> None:
             files=str(folder / "files"),
             threads=threads,
             pricing=_pricing(settings, ledger, threads),
-            wake=partial(_wake, Store(settings.workspace), settings),
+            wake=partial(_wake, open_store(settings), settings),
         ).run()
         memory.close()
     finally:

@@ -261,8 +261,9 @@ def _storage(path: Path) -> "RDBStorage":
     from sqlalchemy.pool import Pool
 
     def prepare(connection: object, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
-        connection.execute("PRAGMA synchronous=NORMAL")  # type: ignore[attr-defined]
+        if isinstance(connection, sqlite3.Connection):  # another thread may be connecting to a server
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
 
     # The storage creates its tables in its constructor, so the hook has to be there before the engine is.
     event.listen(Pool, "connect", prepare)

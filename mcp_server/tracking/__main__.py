@@ -6,9 +6,9 @@ import sys
 
 from mcp_server import logs
 from mcp_server.settings import Settings
-from mcp_server.store import Store
+from mcp_server.store import open_store
 from mcp_server.tracking import environment
-from mcp_server.tracking.tracker import IDLE_S, TrackerLoop, tracker_lock
+from mcp_server.tracking.tracker import DATABASE_VARIABLE, IDLE_S, TrackerLoop, tracker_lock
 
 LOCK_WAIT_S = 1.0  # somebody who only looks whether the lock is free holds it for a moment
 NICENESS = 5
@@ -24,11 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings.load(workspace=given.workspace, tracking_uri=given.tracking_uri)
     logs.configure(settings.log_level)
     environment.prepare()
+    os.environ.pop(DATABASE_VARIABLE, None)  # no concern of MLflow or what it starts
     lock = tracker_lock(settings)
     if not lock.acquire(LOCK_WAIT_S):
         return 0
     os.nice(NICENESS)  # trials come first
-    TrackerLoop(Store(settings.workspace), settings, idle_s=given.idle_s).run()
+    TrackerLoop(open_store(settings), settings, idle_s=given.idle_s).run()
     return 0
 
 

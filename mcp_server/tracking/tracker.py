@@ -7,7 +7,7 @@ from sqlalchemy import exists, select
 
 from mcp_server.errors import WorkspaceError
 from mcp_server.processes import spawn_detached
-from mcp_server.settings import Settings
+from mcp_server.settings import PREFIX, Settings
 from mcp_server.store import KernelLock, Store, schema
 from mcp_server.tracking import outbox
 from mcp_server.tracking.drain import Drain, note_failure
@@ -17,6 +17,7 @@ from mcp_server.tracking.target import tracking_target
 POLL_S = 0.5
 IDLE_S = 15.0
 QUIET_S = 600.0
+DATABASE_VARIABLE = f"{PREFIX}DATABASE_URL"
 GIVE_UP_S = 600.0
 MIN_DELAY_S, MAX_DELAY_S = 1.0, 60.0
 ACTIVE_STATES = ("queued", "running")
@@ -38,7 +39,8 @@ def ensure_tracker(store: Store, settings: Settings) -> None:
     if settings.tracking_uri != Settings.load(workspace=settings.workspace).tracking_uri:
         arguments += ["--tracking-uri", str(settings.tracking_uri)]  # given on our own command line
     log = settings.workspace / "logs" / "tracker.log"
-    spawn_detached("mcp_server.tracking", arguments, log=log, folder=settings.workspace)
+    database = {name: value for name, value in settings.environment().items() if name == DATABASE_VARIABLE}
+    spawn_detached("mcp_server.tracking", arguments, log=log, folder=settings.workspace, environment=database)
 
 
 class TrackerLoop:
@@ -57,7 +59,7 @@ class TrackerLoop:
 
     def run(self) -> None:
         """Return when the work is done, the workspace is gone, or the store has not answered for long."""
-        while self._store.path.exists() and not self._is_over():
+        while self._store.present and not self._is_over():
             try:
                 moved = self._connected().run_batch()
             except WorkspaceError as exc:

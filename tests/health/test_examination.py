@@ -9,9 +9,9 @@ from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
-import psutil
 import pytest
 
+from mcp_server.health import folder as module
 from mcp_server.health.databases import databases
 from mcp_server.health.finding import Finding
 from mcp_server.health.folder import folder
@@ -109,10 +109,7 @@ def test_a_folder_that_others_can_read_and_data_folders_that_are_not_there_are_n
 
 
 def test_a_workspace_on_a_network_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Disk:
-        mountpoint, fstype = str(tmp_path), "nfs4"
-
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: [Disk])
+    monkeypatch.setattr(module, "network_disk", lambda _: "nfs4")
 
     assert "network disk (nfs4)" in told(folder(Settings(workspace=tmp_path / "workspace")), "problem")
 

@@ -80,7 +80,7 @@ def test_a_study_says_that_it_waits_for_a_locked_database_and_later_that_it_did(
 ) -> None:
     folder = tmp_path / "held"
     start_held(live, folder, hold=0)
-    with closing(sqlite3.connect(live.store.path, isolation_level=None)) as somebody:
+    with closing(sqlite3.connect(live.settings.workspace / "workspace.db", isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         (folder / "go").touch()
         eventually(lambda: waiting(live).startswith("database locked since "))
@@ -105,7 +105,7 @@ def test_time_limits_of_trials_hold_while_their_runner_waits(live: Workspace, tm
     live.studies.start(spec, "tester")
     (pid_file,) = eventually(lambda: list(tmp_path.glob("pid-1-*")))  # type: ignore[misc]
     worker = int(pid_file.name.split("-")[2])
-    with closing(sqlite3.connect(live.store.path, isolation_level=None)) as somebody:
+    with closing(sqlite3.connect(live.settings.workspace / "workspace.db", isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         eventually(lambda: waiting(live))
         eventually(lambda: not psutil.pid_exists(worker))
@@ -117,7 +117,7 @@ def test_time_limits_of_trials_hold_while_their_runner_waits(live: Workspace, tm
 
 def test_a_runner_that_is_gone_waits_for_nothing(live: Workspace, tmp_path: Path) -> None:
     start_held(live, tmp_path / "held", hold=0)
-    with closing(sqlite3.connect(live.store.path, isolation_level=None)) as somebody:
+    with closing(sqlite3.connect(live.settings.workspace / "workspace.db", isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         (tmp_path / "held" / "go").touch()
         eventually(lambda: waiting(live))

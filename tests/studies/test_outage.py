@@ -65,6 +65,10 @@ def full(path: Path) -> Iterator[Callable[[], None]]:
         event.remove(Engine, "connect", limit)
 
 
+def file_of(workspace: Workspace) -> Path:
+    return workspace.settings.workspace / "workspace.db"
+
+
 def start(workspace: Workspace, n_trials: int = 6) -> None:
     workspace.studies.start(callable_spec(n_trials=n_trials), "tester")
 
@@ -85,7 +89,7 @@ def impatient(workspace: Workspace, outage: Outage) -> Store:
 
 def test_a_study_waits_for_a_database_that_somebody_keeps_locked_and_goes_on(workspace: Workspace) -> None:
     start(workspace)
-    with locked(workspace.store.path) as somebody:
+    with locked(file_of(workspace)) as somebody:
         outage = Outage(lambda: somebody.execute("ROLLBACK"))
         run_inline(workspace, store=impatient(workspace, outage))
 
@@ -124,7 +128,7 @@ def _refuse_commit(store: Store, number: int) -> None:
 
 def test_a_full_disk_is_a_pause_that_ends_by_itself_and_loses_nothing(workspace: Workspace) -> None:
     start(workspace, n_trials=40)
-    with full(workspace.store.path) as room:
+    with full(file_of(workspace)) as room:
         outage = Outage(room)
         run_inline(workspace, store=impatient(workspace, outage))
 
@@ -137,7 +141,7 @@ def test_a_damaged_database_is_not_waited_for(workspace: Workspace) -> None:
     outage = Outage(lambda: None)
     store = impatient(workspace, outage)
     workspace.store.close()
-    workspace.store.path.write_bytes(b"this is not a database at all" * 100)
+    file_of(workspace).write_bytes(b"this is not a database at all" * 100)
 
     with pytest.raises(BackendUnavailableError, match="not a database"):
         Ledger(store, workspace.settings, "any")

@@ -18,6 +18,7 @@ from mcp_server.workspace import Workspace
 from tests.studies.running import callable_spec, open_memory, run_inline
 
 HERE = str(Path(__file__).parent)
+pytestmark = pytest.mark.stores
 
 
 def spec(objective: str = "quadratic", **changed: object):

@@ -357,7 +357,7 @@ def test_the_run_of_a_study_ends_as_the_study_did(store, drain, client, state, s
 def test_nothing_is_given_up_while_the_whole_store_is_down(store):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
-        settings = Settings(workspace=store.path.parent, tracking_uri=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        settings = Settings(workspace=store.folder, tracking_uri=f"http://127.0.0.1:{nobody.getsockname()[1]}")
         drain = Drain(store, MlflowTracker(tracking_target(settings)))
         owe(store, STUDY, trial(0))
         for _ in range(MAX_FAILURES + 1):

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from mcp_server.errors import BackendUnavailableError
 from mcp_server.store.schema import revision
+from mcp_server.store.writing import CREATING, marked
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -43,8 +44,8 @@ def stamp(connection: Connection) -> None:
         connection.execute(insert(revision).values(version_num=head()))
 
 
-def bring_up(engine: Engine, path: Path) -> None:
-    """Apply the revisions that a database lacks, all or none, after copying an SQLite file at `path`.
+def bring_up(engine: Engine, path: Path | None) -> None:
+    """Apply the revisions that a database lacks, all or none, after copying the file at `path` if it is one.
 
     Raises:
         BackendUnavailableError: If it is of a newer version.
@@ -59,16 +60,14 @@ def bring_up(engine: Engine, path: Path) -> None:
             hint="Upgrade tuning-mcp, or choose another workspace.",
         )
     with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
+        if path is not None:
             _copy(_raw(connection), path.with_name(f"{path.name}.{at}"))
             # A table that is made anew would take the rows that refer to it along.
             _raw(connection).execute("PRAGMA foreign_keys=OFF")
-        connection.info["synchronous"] = "FULL"
         try:
-            with connection.begin():
+            with marked(connection, CREATING), connection.begin():
                 apply(connection)
         finally:
-            del connection.info["synchronous"]
             connection.invalidate()  # and its pragmas
 
 

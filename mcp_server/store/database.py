@@ -104,6 +104,7 @@ class Store:
                 transaction.commit()
             except DBAPIError:
                 if not self.insist(partial(self._committed, writing)):
+                    transaction.rollback()
                     raise
 
     def _committed(self, writing: Writing) -> bool:

@@ -329,7 +329,7 @@ def test_a_detached_study_tells_its_end_and_its_trials_see_no_secret(settings: S
         eventually(told.exists)
         end_all(settings.workspace)
 
-    assert "TUNING_NOTIFY_COMMAND" in (tmp_path / "0.env").read_text(encoding="utf-8")
+    assert "TUNING_STUDY=study" in (tmp_path / "0.env").read_text(encoding="utf-8")
     assert "c4nary" not in (tmp_path / "0.env").read_text(encoding="utf-8")
 
 

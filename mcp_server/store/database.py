@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -94,18 +94,13 @@ class Store:
             self._opened().connect() as connection,
             marked(connection, Writing(durable)) as writing,
         ):
-            transaction = connection.begin()
-            try:
+            with closing(connection.begin()) as transaction:  # what is not committed is rolled back
                 yield connection
-            except BaseException:
-                transaction.rollback()
-                raise
-            try:
-                transaction.commit()
-            except DBAPIError:
-                if not self.insist(partial(self._committed, writing)):
-                    transaction.rollback()
-                    raise
+                try:
+                    transaction.commit()
+                except DBAPIError:
+                    if not self.insist(partial(self._committed, writing)):
+                        raise
 
     def _committed(self, writing: Writing) -> bool:
         with self._translated():

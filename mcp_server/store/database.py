@@ -93,14 +93,14 @@ class Store:
             self._translated(),
             self._opened().connect() as connection,
             marked(connection, Writing(durable)) as writing,
+            closing(connection.begin()) as transaction,  # what is not committed is rolled back
         ):
-            with closing(connection.begin()) as transaction:  # what is not committed is rolled back
-                yield connection
-                try:
-                    transaction.commit()
-                except DBAPIError:
-                    if not self.insist(partial(self._committed, writing)):
-                        raise
+            yield connection
+            try:
+                transaction.commit()
+            except DBAPIError:
+                if not self.insist(partial(self._committed, writing)):
+                    raise
 
     def _committed(self, writing: Writing) -> bool:
         with self._translated():

@@ -1,4 +1,4 @@
-"""How much more two workers do than one: `python benchmarks/scaling.py`.
+"""How much more two workers do than one, and three than one of trials that sleep: `python benchmarks/scaling.py`.
 
 One and two workers take turns in one run, so that what else the machine does hits both alike. The goal is 1.8 on two
 free cores, so only turns count in which other processes used next to nothing. Processor seconds per trial do not depend
@@ -20,6 +20,9 @@ from mcp_server.execution.local import LocalExecutor
 
 GOAL = 1.8
 QUIET = 0.1
+ASLEEP = 2.7
+SLEEPERS, SLEEP_S = 12, 0.5
+SLEEPING = "mcp_server.testing.objectives:sleep"
 OBJECTIVE = "mcp_server.testing.objectives:count_up"
 
 
@@ -60,6 +63,19 @@ class Load:
         return TrialTask(f"trial-{number}", OBJECTIVE, number, {}, {"rounds": self._rounds}, self._log)
 
 
+def sleeping(executor: LocalExecutor, folder: Path, workers: int) -> float:
+    """Seconds of a batch of trials that only wait: how many run at a time, whatever the cores."""
+    executor.resize(workers)
+    log, started, ended, submitted = str(folder / "trial.log"), time.perf_counter(), 0, 0
+    while ended < SLEEPERS:
+        while submitted < SLEEPERS and submitted - ended < workers:
+            payload = {"seconds": SLEEP_S}
+            executor.submit(TrialTask(f"sleep-{workers}-{submitted}", SLEEPING, submitted, {}, {**payload}, log))
+            submitted += 1
+        ended += sum(isinstance(event, Ended) for event in executor.wait(1.0))
+    return time.perf_counter() - started
+
+
 def busy_seconds() -> float:
     """Processor time that the whole machine has spent."""
     times = psutil.cpu_times()
@@ -87,6 +103,7 @@ def main() -> int:
     executor = LocalExecutor(2, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         pairs = alternating(Load(executor, arguments.trials, arguments.rounds, Path(folder)), arguments.pairs)
+        asleep = sleeping(executor, Path(folder), 1) / sleeping(executor, Path(folder), 3)
         executor.close()
     quiet = [pair for pair in pairs if max(turn.others for turn in pair) < QUIET]
     counted = quiet or pairs
@@ -98,6 +115,7 @@ def main() -> int:
     print(f"wall ratio   {ratio:5.2f}  (goal {GOAL}; {len(quiet)} of {len(pairs)} pairs had the machine to themselves)")
     print(f"cpu ratio    {efficiency:5.2f}  (processor seconds per trial, one worker to two; 1.00 is perfect)")
     print(f"others used  {others:5.2f}  cores on average{'' if quiet else ': no verdict, run it on a quiet machine'}")
+    print(f"asleep       {asleep:5.2f}  (goal {ASLEEP}; {SLEEPERS} trials of {SLEEP_S} s, one worker to three)")
     return int(bool(quiet) and ratio < GOAL)
 
 

@@ -69,6 +69,12 @@ def busy(trial: Trial) -> float:
     return noop(trial)
 
 
+def sleep(trial: Trial) -> float:
+    """Do nothing for `payload["seconds"]`, as a trial does that waits for a service."""
+    time.sleep(_number(trial, "seconds"))
+    return noop(trial)
+
+
 def count_up(trial: Trial) -> float:
     """Do `payload["rounds"]` rounds of a fixed amount of pure Python work; how long that takes is the machine's."""
     total = 0

@@ -1,12 +1,13 @@
 """How many trials of a study run at a time, and that an order changes it while they run."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from mcp_server.access import Principal, Role
+from mcp_server.settings import Settings
 from mcp_server.store.schema import attempts
 from mcp_server.workspace import Workspace
 from tests.conftest import eventually
@@ -38,6 +39,32 @@ def test_an_order_changes_how_many_trials_run_at_a_time_while_they_run(live: Wor
 
     lives = [life for number, *life in spans(live) if number != 1]
     assert all(end <= begin for (_, end), (begin, _) in pairwise(lives))
+
+
+def test_three_trials_run_at_the_same_time_and_never_a_fourth(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "held"
+    folder.mkdir()
+    spec = callable_spec(
+        objective="study_objectives:gated", python_path=[OBJECTIVES], n_trials=9, parallel=3, sampler="random",
+        payload={"folder": str(folder), "hold": 0},
+    )  # fmt: skip
+    with Workspace(settings.model_copy(update={"parallel": 3})) as workspace:
+        workspace.studies.start(spec, "tester")
+        eventually(lambda: len(list(folder.glob("pid-*"))) == 3)  # none of them has ended
+        (folder / "go").touch()
+        seen: set[int] = set()
+
+        def finished() -> bool:
+            status = workspace.studies.read.status("study")
+            seen.add(status.n_running)
+            return status.state == "finished"
+
+        eventually(finished)
+        lives = [life for _, *life in spans(workspace)]
+
+    assert max(seen) <= 3
+    edges = sorted([(begin, 1) for begin, _ in lives] + [(end, -1) for _, end in lives])
+    assert max(accumulate(change for _, change in edges)) == 3
 
 
 def spans(workspace: Workspace) -> list[tuple[int, float, float]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mcp_server.studies.service import Studies
     from mcp_server.tracking.runs import Runs
 
-REVIVE_EVERY_S = 2.0
+REVIVE_EVERY_S = 1.0
 
 log = structlog.get_logger()
 

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from mcp_server.types import AttemptState, JsonObject
 
+STARTER_DIED = "the process that workers are forked from died"
+"""The error of attempts that were lost together."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialTask:
@@ -71,6 +74,11 @@ class Ended:
     cpu_seconds: float = 0.0
     result: TrialResult | None = None
     error: str | None = None
+
+    @property
+    def with_others(self) -> bool:
+        """Whether the worker was lost because what all workers come from died, which no trial has to answer for."""
+        return self.state == "lost" and self.error == STARTER_DIED
 
 
 Event = Reported | Charged | Ended

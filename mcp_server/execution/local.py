@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mcp_server.errors import ConflictError
-from mcp_server.execution._base import Charged, Ended, Event, Reported, TrialTask
+from mcp_server.execution._base import STARTER_DIED, Charged, Ended, Event, Reported, TrialTask
 from mcp_server.execution._messages import (
     MESSAGE_LIMIT,
     Answer,
@@ -235,7 +235,7 @@ def _verdict(job: _Job, code: int | None) -> Verdict:
     if job.killed_as is not None:
         return job.killed_as
     if code is None:
-        return "lost", "the process that workers are forked from died"
+        return "lost", STARTER_DIED
     if code >= 0:
         return "failed", f"the trial's process ended with exit code {code} without returning a metric"
     name = _signal_name(-code)

@@ -1,7 +1,6 @@
 """The digest of a study: its status in a few hundred tokens, from our own rows."""
 
 from itertools import accumulate
-from math import fsum
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -23,6 +22,7 @@ from mcp_server.tracking import outbox
 from mcp_server.types import ENDED_STATES, WAITS_FOR_APPROVAL, Scalar
 
 EVENTS_SHOWN = 10
+FORECAST_FROM = 200  # trials: what they take may change as the search goes on
 _NANO = 1_000_000_000  # sums of floats depend on their order, whole billionths of a dollar do not
 
 _NEXT = {
@@ -74,7 +74,9 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         failures=failures or None,
         elapsed_s=round(row.elapsed_s, 1),
         cost_usd=round(cost_of(connection, row.id), 6),
-        forecast=None if row.state in ENDED_STATES else forecast_of(connection, row, definition),
+        forecast=None
+        if row.state in ENDED_STATES
+        else forecast_of(connection, row, definition, sum(counts.values()) - counts.get("running", 0)),
         approval=sentence_of(row),
         sampler=definition.spec.sampler.model_dump(),
         pruner=definition.spec.pruner.type,
@@ -89,24 +91,25 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
     )
 
 
-def forecast_of(connection: Connection, row: Row[Any], definition: StudyDefinition) -> Forecast | None:
-    """What the study will have cost and how long it still takes; None while too few trials are over."""
+def forecast_of(connection: Connection, row: Row[Any], definition: StudyDefinition, done: int) -> Forecast | None:
+    """What the study will have cost and how long it still takes, by its latest trials; None while too few are over."""
     rows = connection.execute(
         select(func.sum(attempts.c.cost_usd).label("usd"), func.sum(attempts.c.seconds).label("seconds"))
         .join(trials, (trials.c.study_id == attempts.c.study_id) & (trials.c.number == attempts.c.number))
         .where(attempts.c.study_id == row.id, trials.c.state != "running")
         .group_by(attempts.c.number)
+        .order_by(attempts.c.number.desc())
+        .limit(FORECAST_FROM)
     ).all()
-    remaining = max(0, row.n_trials - len(rows))
-    cost = total_of([r.usd for r in rows], remaining)
-    time_left = total_of([r.seconds for r in rows], remaining)
-    if cost is None or time_left is None:
+    remaining = max(0, row.n_trials - done)
+    cost = total_of([r.usd for r in rows], remaining, spent=cost_of(connection, row.id))
+    left = total_of([r.seconds for r in rows], remaining)
+    if cost is None or left is None:
         return None
-    taken, parallel = fsum(r.seconds for r in rows), row.parallel or definition.spec.parallel or 1
-    left = [max(0.0, seconds - taken) / parallel for seconds in (time_left.low, time_left.likely, time_left.high)]
+    parallel = row.parallel or definition.spec.parallel or 1
     return Forecast(
         cost_usd=[round(usd, 4) for usd in (cost.low, cost.likely, cost.high)],
-        remaining_s=[float(f"{seconds:.3g}") for seconds in left],
+        remaining_s=[float(f"{seconds / parallel:.3g}") for seconds in (left.low, left.likely, left.high)],
     )
 
 

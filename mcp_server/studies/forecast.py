@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum
 from statistics import NormalDist, fmean, stdev
 
 FEWEST = 3
@@ -19,20 +18,19 @@ class Interval:
     high: float
 
 
-def total_of(known: Sequence[float], remaining: int) -> Interval | None:
-    """What `known` amounts and as many more as `remain` add up to; None when too few are known.
+def total_of(known: Sequence[float], remaining: int, *, spent: float = 0.0) -> Interval | None:
+    """What is `spent` and as many more draws as `remain` add up to; None when too few are `known`.
 
     The interval is that of a sum of further draws from the same normal distribution: the sum of r draws lies within
     t * s * sqrt(r + r * r / n) of r times the mean of n (see any text on prediction intervals, for example
-    Hahn and Meeker, Statistical Intervals, 1991). It is no less than what is known already.
+    Hahn and Meeker, Statistical Intervals, 1991). It is no less than what is spent.
 
-    >>> total_of([1.0, 1.0, 1.0, 1.0], remaining=2)
+    >>> total_of([1.0, 1.0, 1.0, 1.0], remaining=2, spent=4.0)
     Interval(low=6.0, likely=6.0, high=6.0)
     """
     n = len(known)
     if n < FEWEST:
         return None
-    spent = fsum(known)
     likely = spent + remaining * fmean(known)
     spread = _t(n - 1) * stdev(known) * math.sqrt(remaining + remaining * remaining / n)
     return Interval(max(spent, likely - spread), likely, likely + spread)

@@ -28,7 +28,8 @@ class Attempt:
     params: Params
     source: str
     started_at: float
-    deaths: int = 0  # workers that died under it while the runner lived
+    deaths: int = 0  # workers that died under it alone while the runner lived
+    losses: int = 0  # workers it lost while the runner lived
     reports: list[ReportedValue] = field(default_factory=list)
     explanation: str | None = None  # why it was told to stop
     space_version: int = 1

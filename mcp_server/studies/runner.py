@@ -27,6 +27,7 @@ ORDERS_EVERY_S = 0.1
 SLOT_POLL_S = 0.05
 SAVE_ELAPSED_S = 5.0
 DEATHS_PER_TRIAL = 2
+LOSSES_PER_TRIAL = 10  # with those it shared with other trials: it may be what kills them all
 COMPLETE = frozenset({"trials", "grid_exhausted"})
 AT_ONCE = frozenset({"timeout", "deadline"})
 NOT_AGAIN = "its worker was lost, and the study ended before it could run again"
@@ -321,12 +322,14 @@ class Runner:
         self._slots.put_back(self._held.pop(event.job_id))
         self._tally.add_cost(attempt.cost_usd(event.seconds), event.cpu_seconds)
         if event.state == "lost":
-            attempt.deaths += 1
-            if attempt.deaths < DEATHS_PER_TRIAL:
+            attempt.deaths += not event.with_others
+            attempt.losses += 1
+            if attempt.deaths < DEATHS_PER_TRIAL and attempt.losses < LOSSES_PER_TRIAL:
                 self._ledger.trials.lose(attempt, event)
                 self._due.append(attempt)
                 return
-            event = replace(event, error=f"it killed its worker {DEATHS_PER_TRIAL} times: {event.error}")
+            what = "killed" if attempt.deaths >= DEATHS_PER_TRIAL else "lost"
+            event = replace(event, error=f"it {what} its worker {attempt.losses} times: {event.error}")
         self._close(attempt, event)
 
     def _close(self, attempt: Attempt, event: Ended) -> None:

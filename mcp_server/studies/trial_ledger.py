@@ -6,7 +6,7 @@ from statistics import fmean
 
 from sqlalchemy import Connection, case, func, insert, select, update
 
-from mcp_server.execution import Ended
+from mcp_server.execution import STARTER_DIED, Ended
 from mcp_server.store import Store, insistent
 from mcp_server.store.schema import attempts, commands, reports, studies, trials
 from mcp_server.studies import events
@@ -66,7 +66,8 @@ class TrialLedger:
             select(
                 attempts.c.number,
                 func.max(attempts.c.attempt).label("attempt"),
-                func.sum(case((attempts.c.error != RUNNER_DIED, 1), else_=0)).label("deaths"),
+                func.sum(case((attempts.c.error.not_in((RUNNER_DIED, STARTER_DIED)), 1), else_=0)).label("deaths"),
+                func.sum(case((attempts.c.error != RUNNER_DIED, 1), else_=0)).label("losses"),
             )
             .where(attempts.c.study_id == self._study_id)
             .group_by(attempts.c.number)
@@ -74,13 +75,22 @@ class TrialLedger:
         )
         with self._store.read() as connection:
             rows = connection.execute(
-                select(trials, last.c.attempt, last.c.deaths)
+                select(trials, last.c.attempt, last.c.deaths, last.c.losses)
                 .join(last, last.c.number == trials.c.number)
                 .where(trials.c.study_id == self._study_id, trials.c.state == "running")
                 .order_by(trials.c.number)
             ).all()
         return [
-            Attempt(r.number, r.attempt, r.params, r.source, r.started_at, r.deaths, space_version=r.space_version)
+            Attempt(
+                number=r.number,
+                attempt=r.attempt,
+                params=r.params,
+                source=r.source,
+                started_at=r.started_at,
+                deaths=r.deaths,
+                losses=r.losses,
+                space_version=r.space_version,
+            )
             for r in rows
         ]
 

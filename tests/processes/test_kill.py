@@ -132,6 +132,21 @@ def test_a_runner_that_is_killed_again_and_again_poisons_no_trial(live: Workspac
     finish(live, tmp_path / "held")
 
 
+def test_the_process_that_workers_come_from_may_be_killed_again_and_again(live: Workspace, tmp_path: Path) -> None:
+    start_held(live, tmp_path / "held", hold=2)
+    for _ in range(4):
+        runner = runner_of(live)
+        assert runner is not None
+        (starter,) = [p for p in runner.children() if "mcp_server.execution.fork_server" in _command(p)]
+        for file in (tmp_path / "held").glob("pid-*"):
+            file.unlink()
+        starter.kill()
+        eventually(lambda: len(list((tmp_path / "held").glob("pid-*"))) == 2)
+
+    finish(live, tmp_path / "held")
+    assert Counter(job.state for job in live.studies.read.jobs("study")) == {"completed": 6, "lost": 8}
+
+
 def test_only_one_runner_works_on_a_study(live: Workspace, tmp_path: Path) -> None:
     start_held(live, tmp_path / "held", hold=2)
     with live.store.read() as connection:

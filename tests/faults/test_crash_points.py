@@ -15,7 +15,7 @@ import pytest
 from mcp_server.tracking.tracker import tracker_lock
 from mcp_server.workspace import Workspace
 from tests.conftest import eventually
-from tests.faults import crash_points
+from tests.faults import crash_points, orders
 from tests.faults.conftest import asleep, check, faulty_spec
 from tests.faults.crash_points import Point
 from tests.health.conftest import deliver
@@ -60,9 +60,11 @@ class Sweep:
             assert self._run(root, point) == -signal.SIGKILL, f"point {point}: it was not killed"
             assert crash_points.was_killed(self.log)
         with asleep(root) as workspace:
+            if self.module == orders.__name__:
+                orders.give(workspace)
             run_inline(workspace)
             deliver(workspace)
-            check(workspace, n_trials=1)
+            check(workspace, n_trials=orders.TRIALS if self.module == orders.__name__ else 1)
         shutil.rmtree(root)
 
     def _workspace(self, point: Point | None) -> "_Copy":
@@ -115,8 +117,10 @@ def undelivered(tmp_path_factory: pytest.TempPathFactory, queued: Path) -> Path:
 
 
 @pytest.fixture
-def sweep(request: pytest.FixtureRequest, tmp_path: Path, queued: Path, undelivered: Path) -> Sweep:
+def sweep(request: pytest.FixtureRequest, tmp_path: Path, ready: Path, queued: Path, undelivered: Path) -> Sweep:
     database, sample = SWEPT[request.param]
+    if request.param == "server":
+        return Sweep(ready, tmp_path, orders.__name__, [], database, sample)
     if request.param == "tracker":
         return Sweep(undelivered, tmp_path, "mcp_server.tracking", ["--idle-s", "0"], database, sample)
     with asleep(queued) as workspace:
@@ -127,13 +131,14 @@ def sweep(request: pytest.FixtureRequest, tmp_path: Path, queued: Path, undelive
 SWEPT = {
     # A point that is not there any more shows as a process that was not killed.
     "runner": ("workspace.db", Point("pwrite64", 45)),
+    "server": ("workspace.db", Point("fdatasync", 2)),
     "mirror": ("optuna.db", Point("pwrite64", 120)),
     "tracker": (None, Point("fdatasync", 4)),  # it leaves a journal that has to be rolled back
 }
 
 
 @pytest.mark.parametrize("sweep", SWEPT, indirect=True)
-def test_a_runner_and_a_tracker_may_die_in_the_middle(sweep: Sweep) -> None:
+def test_a_server_a_runner_and_a_tracker_may_die_in_the_middle(sweep: Sweep) -> None:
     sweep.kill_at(sweep.sample)
 
 
@@ -141,7 +146,7 @@ def test_a_runner_and_a_tracker_may_die_in_the_middle(sweep: Sweep) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("sweep", SWEPT, indirect=True)
-def test_a_runner_and_a_tracker_may_die_at_every_write(sweep: Sweep, part: int, capsys) -> None:
+def test_a_server_a_runner_and_a_tracker_may_die_at_every_write(sweep: Sweep, part: int, capsys) -> None:
     points = sweep.points()[part::PARTS]
     for point in points:
         sweep.kill_at(point)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -189,6 +190,7 @@ class SpawnLauncher:
         self._started: list[Started] = []
         self._copiers: dict[str, _Copier] = {}
         self._watch = Watch()
+        self._id = uuid.uuid4().hex  # other launchers may have jobs of the same name
 
     @property
     def due(self) -> float:
@@ -198,9 +200,9 @@ class SpawnLauncher:
     def start(self, order: WorkerOrder, pipe: Connection) -> None:
         """See `Launcher`."""
         copier = _Copier(order.log_path) if sys.platform != "win32" else None  # no waiting for a pipe there
-        arguments = (pipe, copier and copier.theirs, {**self._environment, JOB: order.job_id})
+        arguments = (pipe, copier and copier.theirs, {**self._environment, JOB: self._mark(order.job_id)})
         process = self._context.Process(target=worker.main, args=arguments, name=f"trial {order.job_id}")
-        with _marked(order.job_id):
+        with _marked(self._mark(order.job_id)):
             process.start()
         if copier is not None:
             copier.start()
@@ -249,18 +251,20 @@ class SpawnLauncher:
         if (copier := self._copiers.pop(job_id, None)) is not None:
             copier.finish()
 
-    @staticmethod
-    def _sweep(job_id: str, process: multiprocessing.process.BaseProcess) -> None:
-        kill_marked(JOB, job_id)
+    def _mark(self, job_id: str) -> str:
+        return f"{self._id}/{job_id}"
+
+    def _sweep(self, job_id: str, process: multiprocessing.process.BaseProcess) -> None:
+        kill_marked(JOB, self._mark(job_id))
         if sys.platform != "win32" and process.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, 9)
 
 
 @contextmanager
-def _marked(job_id: str) -> Iterator[None]:
+def _marked(mark: str) -> Iterator[None]:
     # What a process was started with can be read from outside, what it sets later cannot.
-    os.environ[JOB] = job_id
+    os.environ[JOB] = mark
     try:
         yield
     finally:

@@ -4,8 +4,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import psutil
 import pytest
@@ -38,6 +39,23 @@ bench.start_processes("sleep")
 while True:
     executor.wait(60.0)
 """
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_executors_that_name_their_jobs_alike_leave_each_other_alone(
+    tmp_path: Path, method: Literal["fork", "spawn"]
+) -> None:
+    executors = [LocalExecutor(1, threads=1, start_method=method) for _ in range(2)]
+    waiting, quick = (Bench(executor, tmp_path) for executor in executors)
+    task, pid = waiting.wait_for_go()
+    executors[1].submit(replace(task, objective="mcp_server.testing.objectives:noop"))
+    assert quick.end().state == "completed"
+
+    assert running(pid) == [pid]
+    waiting.go_file.touch()
+    assert waiting.end().state == "completed"
+    for executor in executors:
+        executor.close()
 
 
 class TestSpawnedWorkers(ProcessExecutorContract):

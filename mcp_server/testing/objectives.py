@@ -162,7 +162,7 @@ def hang_up(_trial: Trial) -> float:
 
 def scribble(_trial: Trial) -> float:
     """Write nonsense to every open file of the process, and go on for ten minutes."""
-    for descriptor in range(3, 64):
+    for descriptor in range(3, 1024):
         with contextlib.suppress(OSError):
             os.write(descriptor, b"\x00\x00\x00\x07nothing")
     time.sleep(600)

@@ -43,8 +43,11 @@ def plan(name: str) -> dict[str, object]:
 
 
 def names(store: Store) -> list[str]:
-    with store.read() as connection:
-        return sorted(connection.scalars(select(plans.c.id)))
+    try:
+        with store.read() as connection:
+            return sorted(connection.scalars(select(plans.c.id)))
+    finally:
+        store.close()  # it opens itself again; connections of many tests are many descriptors
 
 
 def test_what_one_store_commits_another_one_reads(store: Store, tmp_path: Path, url: str) -> None:

@@ -4,55 +4,22 @@ Run: `make bench`, or `python benchmarks/faults.py`, from the root of the reposi
 more than 1.1 times as long, and what waited has arrived within 30 s of the server's recovery.
 """
 
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from mcp_server.processes import kill_tree
 from mcp_server.settings import Settings
 from mcp_server.studies.spec import CallableStudySpec
 from mcp_server.workspace import Workspace
+from tests.faults.mlflow_server import serving
 from tests.faults.proxy import FAULTS, Fault, FaultProxy
 
 N_TRIALS, ROUNDS = 60, 3
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[int]:
-    """The port of a server on a database of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/served.db", "--artifacts-destination", str(folder)]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=quiet, stderr=quiet)
-    try:
-        until(lambda: healthy(port), 120)
-        yield port
-    finally:
-        kill_tree(process.pid)
-        process.wait()
-
-
-def healthy(port: int) -> bool:
-    """Whether the server answers."""
-    try:
-        return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def until(holds: Callable[[], object], limit_s: float) -> float:
@@ -95,7 +62,7 @@ def study(proxy: FaultProxy, fault: Fault) -> tuple[float, float]:
 
 def main() -> None:
     """Print ratios and the time to catch up."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, mlflow_server(Path(scratch)) as port:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, serving(Path(scratch)) as port:
         proxy = FaultProxy(port)
         print(f"{N_TRIALS} trials of 0.1 s on 2 workers, median of {ROUNDS} rounds")
         rounds: dict[str, list[tuple[float, float]]] = {}

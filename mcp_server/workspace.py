@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mcp_server.studies.service import Studies
     from mcp_server.tracking.runs import Runs
 
+FIRST_LOOK_S = 2.0
 REVIVE_EVERY_S = 1.0
 
 log = structlog.get_logger()
@@ -147,8 +148,10 @@ class Workspace:
 
     def _keep(self) -> None:
         # The first look comes late: importing the stores must not compete with the answer to `initialize`.
-        while not self._closing.wait(REVIVE_EVERY_S):
-            if not self.store.present:
+        pause = FIRST_LOOK_S
+        while not self._closing.wait(pause):
+            pause = REVIVE_EVERY_S
+            if not self._used():
                 continue
             from mcp_server.errors import WorkspaceError
             from mcp_server.notifications.notifier import ensure_notifier
@@ -164,6 +167,10 @@ class Workspace:
                     job()
                 except (WorkspaceError, OSError) as exc:
                     log.warning("could not look after the workspace", error=str(exc))
+
+    def _used(self) -> bool:
+        """Whether there may be work; a server that nobody has asked for anything does not load the stores to know."""
+        return self.settings.database_url is not None or (self.settings.workspace / "workspace.db").exists()
 
     def close(self) -> None:
         """End the helper processes; studies go on."""

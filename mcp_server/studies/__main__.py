@@ -108,7 +108,7 @@ def _run(settings: Settings, ledger: Ledger, patience: Patience) -> bool:
 def _run_trials(settings: Settings, ledger: Ledger, patience: Patience) -> None:
     spec, machine = ledger.definition.spec, Machine.of(settings)
     slots = ledger.orders().parallel or max(1, machine.parallel(spec.gpus))
-    threads = max(1, machine.cores // slots)
+    threads = machine.threads(slots)
     os.environ.update(thread_caps(threads))
     # The workers' imports go on in the background while this process imports Optuna.
     executor = LocalExecutor(
@@ -144,7 +144,7 @@ def _pricing(settings: Settings, ledger: Ledger, threads: int) -> Pricing:
     prices = Prices.load(settings)
 
     def usd_per_second(gpus: Sequence[str]) -> float:
-        return prices.usd_per_second(threads, [gpu_model(gpu) for gpu in gpus])
+        return prices.usd_per_second(threads, map(gpu_model, gpus))
 
     return Pricing(
         usd_per_second, prices.token_prices(), TeamBudget(prices.monthly_usd(ledger.team), ledger.team_spent)

@@ -1,17 +1,14 @@
 """Whether a new study may start, as far as money goes: what its team has left, and what needs an approval."""
 
-import time
-
 from mcp_server.data.spec import PreparedData
 from mcp_server.errors import BudgetExceededError
 from mcp_server.settings import Settings
 from mcp_server.store import Store
-from mcp_server.studies.costs import spent_by_team
+from mcp_server.studies.costs import spent_this_month
 from mcp_server.studies.decision import Approval
 from mcp_server.studies.planning import Planner
 from mcp_server.studies.prices import Prices
 from mcp_server.studies.spec import StudyDefinition
-from mcp_server.studies.team_budget import month_start
 from mcp_server.types import WAITS_FOR_APPROVAL, JsonObject
 
 
@@ -47,7 +44,7 @@ class Admission:
         if monthly is None:
             return
         with self._store.read() as connection:
-            spent = spent_by_team(connection, team, month_start(time.time()))
+            spent = spent_this_month(connection, team)
         if spent >= monthly:
             raise BudgetExceededError(
                 f"Team {team} has spent ${spent:.2f} of the ${monthly:.2f} it has this month.",

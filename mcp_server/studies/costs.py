@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import accumulate
 from math import fsum
 from typing import Any
 
@@ -20,7 +21,7 @@ from mcp_server.types import WAITS_FOR_APPROVAL, Scalar, shown
 
 NOBODY = "(none)"
 OTHERS = "(others)"
-_NANO = 1_000_000_000
+_NANO = 1_000_000_000  # sums of floats depend on their order, whole billionths of a dollar do not
 _DAY_S = 86_400.0
 _FREE = "Every attempt was free; set TUNING_USD_PER_CPU_HOUR or write costs.yaml to price the ones to come."
 
@@ -89,7 +90,7 @@ class CostReader:
         rows: list[list[Scalar]] = []
         with self._store.read() as connection:
             for team, usd in sorted(limits.items()):
-                spent = spent_by_team(connection, team, since)
+                spent = spent_this_month(connection, team)
                 rows.append([team, usd, round(spent, 6), round(usd - spent, 6), round(spent / passed, 2)])
         return Table(columns=["team", "monthly_usd", "spent_usd", "left_usd", "forecast_usd"], rows=rows)
 
@@ -124,8 +125,20 @@ def cost_of(connection: Connection, study_id: str, number: int | None = None) ->
     return fsum(connection.scalars(mine if number is None else mine.where(attempts.c.number == number)))
 
 
-def spent_by_team(connection: Connection, team: str | None, since: float, *, without: str | None = None) -> float:
-    """US dollars of a team's attempts that ended since then or still run, but for running ones of one study."""
+def beyond(connection: Connection, study_id: str, usd: float) -> set[int]:
+    """The trials that ended when the study had cost more than so many US dollars."""
+    ends = connection.execute(
+        select(attempts.c.number, attempts.c.cost_usd)
+        .where(attempts.c.study_id == study_id)
+        .order_by(attempts.c.ended_at)
+    ).all()
+    totals = accumulate(round(end.cost_usd * _NANO) for end in ends)
+    return {end.number for end, total in zip(ends, totals, strict=True) if total > round(usd * _NANO)}
+
+
+def spent_this_month(connection: Connection, team: str | None, *, without: str | None = None) -> float:
+    """US dollars of a team's attempts that ended this month (UTC) or still run, but for running ones of one study."""
+    since = month_start(time.time())
     running = attempts.c.ended_at.is_(None) & (studies.c.id != (without or ""))
     return fsum(
         connection.scalars(

@@ -1,6 +1,5 @@
 """The digest of a study: its status in a few hundred tokens, from our own rows."""
 
-from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -10,7 +9,7 @@ from mcp_server.store.schema import attempts, commands, sealed_reads, trials
 from mcp_server.studies import events
 from mcp_server.studies.approvals import sentence_of
 from mcp_server.studies.comparison import corrected_standard_error, running_best, sparkline, verdict
-from mcp_server.studies.costs import cost_of
+from mcp_server.studies.costs import beyond, cost_of
 from mcp_server.studies.forecast import total_of
 from mcp_server.studies.orders import ENQUEUE
 from mcp_server.studies.queries import best_first
@@ -23,7 +22,6 @@ from mcp_server.types import ENDED_STATES, WAITS_FOR_APPROVAL, Scalar
 
 EVENTS_SHOWN = 10
 FORECAST_FROM = 200  # trials: what they take may change as the search goes on
-_NANO = 1_000_000_000  # sums of floats depend on their order, whole billionths of a dollar do not
 
 _NEXT = {
     "waiting for approval": "An admin decides with the tool approve, or `tuning-mcp approve`; ask again later.",
@@ -51,6 +49,7 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
     best = best_of(connection, row)
     spaces = Spaces.read(connection, row.id, definition.space)
     baseline = against_baseline(connection, row, best, definition)
+    spent = cost_of(connection, row.id)
     return StudyStatus(
         study_name=row.name,
         state=row.state,
@@ -73,10 +72,8 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
         error=row.error,
         failures=failures or None,
         elapsed_s=round(row.elapsed_s, 1),
-        cost_usd=round(cost_of(connection, row.id), 6),
-        forecast=None
-        if row.state in ENDED_STATES
-        else forecast_of(connection, row, definition, sum(counts.values()) - counts.get("running", 0)),
+        cost_usd=round(spent, 6),
+        forecast=None if row.state in ENDED_STATES else forecast_of(connection, row, done=over(counts), spent=spent),
         approval=sentence_of(row),
         sampler=definition.spec.sampler.model_dump(),
         pruner=definition.spec.pruner.type,
@@ -91,7 +88,7 @@ def status_of(connection: Connection, row: Row[Any], backend: str, *, full: bool
     )
 
 
-def forecast_of(connection: Connection, row: Row[Any], definition: StudyDefinition, done: int) -> Forecast | None:
+def forecast_of(connection: Connection, row: Row[Any], *, done: int, spent: float) -> Forecast | None:
     """What the study will have cost and how long it still takes, by its latest trials; None while too few are over."""
     rows = connection.execute(
         select(func.sum(attempts.c.cost_usd).label("usd"), func.sum(attempts.c.seconds).label("seconds"))
@@ -102,14 +99,16 @@ def forecast_of(connection: Connection, row: Row[Any], definition: StudyDefiniti
         .limit(FORECAST_FROM)
     ).all()
     remaining = max(0, row.n_trials - done)
-    cost = total_of([r.usd for r in rows], remaining, spent=cost_of(connection, row.id))
+    cost = total_of([r.usd for r in rows], remaining, spent=spent)
     left = total_of([r.seconds for r in rows], remaining)
     if cost is None or left is None:
         return None
-    parallel = row.parallel or definition.spec.parallel or 1
+    # How many run at a time is what was seen: nobody may have said it, and places for trials may be scarce.
+    taken = connection.scalar(select(func.sum(attempts.c.seconds)).where(attempts.c.study_id == row.id)) or 0.0
+    pace = row.elapsed_s / taken if taken else 1.0
     return Forecast(
         cost_usd=[round(usd, 4) for usd in (cost.low, cost.likely, cost.high)],
-        remaining_s=[float(f"{seconds / parallel:.3g}") for seconds in (left.low, left.likely, left.high)],
+        remaining_s=[float(f"{seconds * pace:.3g}") for seconds in (left.low, left.likely, left.high)],
     )
 
 
@@ -129,6 +128,11 @@ def counts_of(connection: Connection, study_id: str) -> tuple[dict[str, int], di
     return counts, failures
 
 
+def over(counts: dict[str, int]) -> int:
+    """How many of the counted trials have ended."""
+    return sum(counts.values()) - counts.get("running", 0)
+
+
 def waiting_of(connection: Connection, study_id: str) -> int:
     """Enqueued candidates that have not begun."""
     mine = (commands.c.study_id == study_id) & (commands.c.action == ENQUEUE) & commands.c.done_at.is_(None)
@@ -142,15 +146,10 @@ def best_of(connection: Connection, row: Row[Any]) -> Row[Any] | None:
 
 def best_within(connection: Connection, row: Row[Any], usd: float) -> Row[Any] | None:
     """The row of the best trial among those that completed before the study had cost more than so many US dollars."""
-    ends = connection.execute(
-        select(attempts.c.number, attempts.c.cost_usd)
-        .where(attempts.c.study_id == row.id)
-        .order_by(attempts.c.ended_at)
-    ).all()
-    totals = accumulate(round(end.cost_usd * _NANO) for end in ends)
-    beyond = {end.number for end, total in zip(ends, totals, strict=True) if total > round(usd * _NANO)}
-    complete = connection.execute(best_first(row.id, row.direction))
-    return next((trial for trial in complete if trial.number not in beyond), None)
+    late = beyond(connection, row.id, usd)
+    return next(
+        (trial for trial in connection.execute(best_first(row.id, row.direction)) if trial.number not in late), None
+    )
 
 
 def final_test_of(connection: Connection, study_id: str) -> FinalTest | None:
@@ -186,10 +185,9 @@ def against_baseline(
 
 
 def _message(row: Row[Any], counts: dict[str, int], best: Row[Any] | None, baseline: BaselineComparison | None) -> str:
-    done = sum(counts.values()) - counts.get("running", 0)
     detail = f", {counts['pruned']} cut early" if counts.get("pruned") else ""
     detail += f", {counts['failed']} failed" if counts.get("failed") else ""
-    text = f"{row.state}: {done} of {row.n_trials} trials{detail}"
+    text = f"{row.state}: {over(counts)} of {row.n_trials} trials{detail}"
     if row.state == WAITS_FOR_APPROVAL:
         text += f". {sentence_of(row)}"
     if row.waits_for is not None and not counts.get("running"):

@@ -13,7 +13,7 @@ from mcp_server.store import Resource, Store, insistent
 from mcp_server.store.schema import commands, outbox, sealed_reads, spaces, studies
 from mcp_server.studies import events
 from mcp_server.studies.announcing import announce_end
-from mcp_server.studies.costs import cost_of, spent_by_team
+from mcp_server.studies.costs import cost_of, spent_this_month
 from mcp_server.studies.orders import FINAL_TEST, STOP_TRIAL
 from mcp_server.studies.projection import Attempt, Projection
 from mcp_server.studies.spec import StudyDefinition
@@ -150,10 +150,10 @@ class Ledger:
                 self.trials.tick(connection, attempt, seconds)
 
     @insistent
-    def team_spent(self, since: float) -> float:
-        """US dollars that all studies of the team have cost since then, but for trials of this one that run."""
+    def team_spent(self) -> float:
+        """US dollars that all studies of the team have cost this month, but for trials of this one that run."""
         with self._store.read() as connection:
-            return spent_by_team(connection, self.team, since, without=self.study_id)
+            return spent_this_month(connection, self.team, without=self.study_id)
 
     @insistent
     def elapsed_s(self) -> float:

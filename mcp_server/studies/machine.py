@@ -36,6 +36,10 @@ class Machine:
         """
         return min(self.cores, len(self.gpus) // gpus) if gpus else self.cores
 
+    def threads(self, parallel: int) -> int:
+        """How many threads each of so many trials at a time may use."""
+        return max(1, self.cores // parallel)
+
     def check(self, parallel: int | None, *, gpus: int = 0, force: bool = False) -> None:
         """Refuse more trials at a time than fit; more than the cores may be forced, but not absurd numbers.
 

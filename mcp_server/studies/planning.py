@@ -3,6 +3,7 @@
 import math
 import secrets
 import time
+from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
@@ -14,17 +15,27 @@ from mcp_server.settings import Settings
 from mcp_server.store import Store
 from mcp_server.store.schema import plans
 from mcp_server.studies.analyst import Analyst
-from mcp_server.studies.costs import spent_by_team
+from mcp_server.studies.costs import spent_this_month
 from mcp_server.studies.definition import define
 from mcp_server.studies.machine import Machine, gpu_model
 from mcp_server.studies.prices import Prices
 from mcp_server.studies.spec import PlanSpec, StudyDefinition, StudySpec
 from mcp_server.studies.summary import PlanSummary, Table
-from mcp_server.studies.team_budget import month_start
 from mcp_server.training.estimators import AUTO
 from mcp_server.types import Scalar, shown
 
 _SHORT_S = 1.5  # of a start, which answers in two seconds
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What a study will take: totals are low, likely and high."""
+
+    n_trials: int
+    parallel: int
+    seconds_per_trial: float
+    total_s: list[float]
+    cost_usd: list[float]
 
 
 class Planner:
@@ -45,37 +56,16 @@ class Planner:
             raise InvalidRequestError(
                 "A plan needs data and target.", hint='For example data="churn.csv", target="churn".'
             )
-        machine = Machine.of(self._settings)
-        machine.check(spec.parallel, gpus=spec.gpus, force=True)
+        Machine.of(self._settings).check(spec.parallel, gpus=spec.gpus, force=True)
         study = StudySpec(study_name="plan", **_given(spec))
         data = self._analyst.prepare(study)
         definition = define(study, data)
+        expected = self._expected(definition, data)
+        plan_id = self._keep(spec, owner)
         families = _families(definition)
-        prices = Prices.load(self._settings)
-        estimate = self._analyst.estimate(data.folder, families, definition.metric)
-        plan_id = f"p-{secrets.token_hex(4)}"
-        with self._store.write() as connection:
-            kept = spec.model_dump(mode="json", include=spec.model_fields_set)
-            connection.execute(insert(plans).values(id=plan_id, owner=owner, spec=kept, created_at=time.time()))
-        parallel = spec.parallel or machine.parallel(spec.gpus)
-        n_trials = self._n_trials(definition)
-        rounds = math.ceil(n_trials / parallel)
-        total = [_rounded(seconds * rounds) for seconds in (estimate.low, estimate.median, estimate.high)]
-        threads = max(1, machine.cores // parallel)
-        rate = n_trials * prices.usd_per_second(threads, [gpu_model(gpu) for gpu in machine.gpus[: spec.gpus]])
-        cost = [round(seconds * rate, 4) for seconds in (estimate.low, estimate.median, estimate.high)]
         return PlanSummary(
             plan_id=plan_id,
-            message=_sentence(
-                definition,
-                data,
-                families,
-                n_trials,
-                total,
-                parallel,
-                cost,
-                self._rules(prices, spec.cost_budget_usd, cost[1]),
-            ),
+            message=_sentence(definition, data, expected, self._rules(spec.cost_budget_usd, expected.cost_usd[1])),
             task=data.task,
             target=label(data.target),
             metric=definition.metric,
@@ -85,15 +75,23 @@ class Planner:
             validation=_validation(data),
             estimators=families,
             parameters=_parameters(definition) if len(families) == 1 else None,
-            n_trials=n_trials,
-            parallel=parallel,
-            seconds_per_trial=_rounded(estimate.median),
-            estimated_s=total,
-            estimated_cost_usd=cost,
+            n_trials=expected.n_trials,
+            parallel=expected.parallel,
+            seconds_per_trial=expected.seconds_per_trial,
+            estimated_s=expected.total_s,
+            estimated_cost_usd=expected.cost_usd,
             notes=data.notes or None,
             warnings=definition.warnings or None,
             next_step=f'start_automl_study(study_name=..., plan_id="{plan_id}")',
         )
+
+    def _keep(self, spec: PlanSpec, owner: str) -> str:
+        """The id under which `apply` finds the plan."""
+        plan_id = f"p-{secrets.token_hex(4)}"
+        kept = spec.model_dump(mode="json", include=spec.model_fields_set)
+        with self._store.write() as connection:
+            connection.execute(insert(plans).values(id=plan_id, owner=owner, spec=kept, created_at=time.time()))
+        return plan_id
 
     def apply(self, plan_id: str, spec: StudySpec) -> StudySpec:
         """The planned study under the name of `spec`; what `spec` sets itself goes first.
@@ -109,19 +107,30 @@ class Planner:
 
     def expected_usd(self, definition: StudyDefinition, data: PreparedData) -> float:
         """What a study of a table is likely to cost, after a short measurement on a sample of it."""
-        machine, spec = Machine.of(self._settings), definition.spec
-        estimate = self._analyst.estimate(data.folder, _families(definition), definition.metric, budget_s=_SHORT_S)
-        threads = max(1, machine.cores // (spec.parallel or machine.parallel(spec.gpus)))
-        models = [gpu_model(gpu) for gpu in machine.gpus[: spec.gpus]]
-        rate = Prices.load(self._settings).usd_per_second(threads, models)
-        return estimate.median * self._n_trials(definition) * rate
+        return self._expected(definition, data, budget_s=_SHORT_S).cost_usd[1]
 
-    def _rules(self, prices: Prices, budget: float | None, likely: float) -> str:
+    def _expected(self, definition: StudyDefinition, data: PreparedData, *, budget_s: float = 5.0) -> _Expected:
+        machine, spec = Machine.of(self._settings), definition.spec
+        estimate = self._analyst.estimate(data.folder, _families(definition), definition.metric, budget_s=budget_s)
+        seconds = (estimate.low, estimate.median, estimate.high)
+        n_trials, parallel = self._n_trials(definition), spec.parallel or machine.parallel(spec.gpus)
+        usd_per_second = Prices.load(self._settings).usd_per_second(
+            machine.threads(parallel), map(gpu_model, machine.gpus[: spec.gpus])
+        )
+        return _Expected(
+            n_trials=n_trials,
+            parallel=parallel,
+            seconds_per_trial=_rounded(estimate.median),
+            total_s=[_rounded(each * math.ceil(n_trials / parallel)) for each in seconds],
+            cost_usd=[round(each * n_trials * usd_per_second, 4) for each in seconds],
+        )
+
+    def _rules(self, budget: float | None, likely: float) -> str:
         """What the team's budget and the rule about approvals mean for this study, in sentences."""
-        team, text = self._settings.team, ""
+        prices, team, text = Prices.load(self._settings), self._settings.team, ""
         if (monthly := prices.monthly_usd(team)) is not None:
             with self._store.read() as connection:
-                left = monthly - spent_by_team(connection, team, month_start(time.time()))
+                left = monthly - spent_this_month(connection, team)
             text += f"{team} has ${max(0.0, left):.2f} of ${monthly:.2f} left this month. "
         free = prices.free_of_approval_usd(team)
         if free is not None and min(likely, likely if budget is None else budget) > free:
@@ -157,23 +166,15 @@ def _validation(data: PreparedData) -> str:
     }[data.fold_kind]
 
 
-def _sentence(  # noqa: PLR0917 - the facts of one sentence
-    definition: StudyDefinition,
-    data: PreparedData,
-    families: list[str],
-    n_trials: int,
-    total: list[float],
-    parallel: int,
-    cost: list[float],
-    rules: str,
-) -> str:
+def _sentence(definition: StudyDefinition, data: PreparedData, expected: _Expected, rules: str) -> str:
+    low, likely, high = map(_duration, expected.total_s)
     verb = "Classify" if data.task == "classification" else "Predict"
     sealed = f"{data.n_sealed:,} rows sealed for a final test" if data.n_sealed else "no rows sealed for a final test"
     return (
         f"{verb} {label(data.target)} from {len(data.columns)} columns and {data.n_rows:,} rows "
         f"by {definition.metric}, {_validation(data)}, {sealed}. "
-        f"{n_trials} trials over {len(families)} kinds of model, {parallel} at a time: "
-        f"about {_duration(total[1])} ({_duration(total[0])} to {_duration(total[2])}), {_dollars(cost)}. {rules}"
+        f"{expected.n_trials} trials over {len(_families(definition))} kinds of model, {expected.parallel} at a time: "
+        f"about {likely} ({low} to {high}), {_dollars(expected.cost_usd)}. {rules}"
         "Nothing leaves this computer."
     )
 

@@ -1,6 +1,6 @@
 """What processors, GPUs and tokens cost, and what teams may spend: `<workspace>/costs.yaml`, for people to edit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from math import fsum
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +89,7 @@ class Prices(_Model):
         hours = (self.usd_per_cpu_hour, *self.usd_per_gpu_hour.values())
         return not any(hours) and not self.usd_per_million_tokens
 
-    def usd_per_second(self, threads: int, devices: Sequence[str] = ()) -> float:
+    def usd_per_second(self, threads: int, devices: Iterable[str] = ()) -> float:
         """What a trial costs that has so many cores and these GPUs, by the names of their models."""
         return fsum([threads * self.usd_per_cpu_hour, *map(self._device, devices)]) / _HOUR
 

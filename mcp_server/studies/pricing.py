@@ -18,4 +18,4 @@ class Pricing:
 
     usd_per_second: Callable[[Sequence[str]], float] = lambda _: 0.0
     token_prices: dict[str, list[float]] = field(default_factory=dict)
-    team: TeamBudget = field(default_factory=lambda: TeamBudget(None, lambda _: 0.0))
+    team: TeamBudget = field(default_factory=lambda: TeamBudget(None, lambda: 0.0))

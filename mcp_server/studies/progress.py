@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row
 
 from mcp_server.studies import events
-from mcp_server.studies.digest import best_of, counts_of
+from mcp_server.studies.digest import best_of, counts_of, over
 from mcp_server.studies.turns import PLACES
 
 _WAITING = {
@@ -25,7 +25,7 @@ class Progress(NamedTuple):
 def progress_of(connection: Connection, row: Row[Any]) -> Progress:
     """The progress of the study in this row; when nothing of it runs, the line says what it waits for."""
     counts, _ = counts_of(connection, row.id)
-    done = sum(counts.values()) - counts.get("running", 0)
+    done = over(counts)
     best = best_of(connection, row)
     line = f"trial {done}/{row.n_trials}"
     if best is not None:

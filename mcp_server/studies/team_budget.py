@@ -15,10 +15,10 @@ class TeamBudget:
 
     Args:
         monthly_usd: What the team may spend in a calendar month (UTC); None without a limit.
-        spent: US dollars that the team has spent since a moment (Unix seconds), without trials of this study that run.
+        spent: US dollars that the team has spent this month, without trials of this study that run.
     """
 
-    def __init__(self, monthly_usd: float | None, spent: Callable[[float], float]) -> None:
+    def __init__(self, monthly_usd: float | None, spent: Callable[[], float]) -> None:
         self._monthly_usd = monthly_usd
         self._spent = spent
         self._asked = -ASK_EVERY_S
@@ -30,7 +30,7 @@ class TeamBudget:
         if self._monthly_usd is None:
             return None
         if time.monotonic() - self._asked >= ASK_EVERY_S:
-            self._left = self._monthly_usd - self._spent(month_start(time.time()))
+            self._left = self._monthly_usd - self._spent()
             self._asked, self._own = time.monotonic(), own_usd
         return self._left - (own_usd - self._own)
 

@@ -35,8 +35,7 @@ def begin(workspace: Workspace, n_trials: int) -> None:
 
 
 def ended(workspace: Workspace) -> int:
-    status = workspace.studies.read.status("study")
-    return status.n_trials - status.n_running if status.state == "finished" else status.n_complete
+    return workspace.studies.read.status("study").n_complete
 
 
 def has_run(workspace: Workspace, n_trials: int) -> None:

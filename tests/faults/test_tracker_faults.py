@@ -1,22 +1,16 @@
 """The MLflow server misbehaves for as long as a study runs: the study does not notice, and every trial arrives once."""
 
-import os
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mcp_server.processes import kill_tree
 from mcp_server.settings import Settings
 from mcp_server.tracking.tracker import ensure_tracker, tracker_lock
 from mcp_server.workspace import Workspace
 from tests.conftest import eventually
 from tests.faults.conftest import check, end_all, faulty_spec
+from tests.faults.mlflow_server import serving
 from tests.faults.proxy import FAULTS, Fault, FaultProxy
 
 pytestmark = pytest.mark.process
@@ -28,27 +22,8 @@ PATIENCE_S = 240.0
 @pytest.fixture(scope="module")
 def mlflow_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of MLflow's own server."""
-    folder = tmp_path_factory.mktemp("served")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/served.db", "--artifacts-destination", str(folder)]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    try:
-        eventually(lambda: healthy(port), within=PATIENCE_S)
+    with serving(tmp_path_factory.mktemp("served")) as port:
         yield port
-    finally:
-        kill_tree(process.pid)
-        process.wait()
-
-
-def healthy(port: int) -> bool:
-    try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).status == 200
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @pytest.fixture

@@ -333,7 +333,7 @@ def test_the_forecast_of_a_steady_study_is_within_a_fifth_of_what_it_cost(worksp
     start(workspace, n_trials=40, cost_budget_usd=3.2)
     run(workspace)
     with workspace.store.write() as connection:
-        connection.execute(update(studies).values(state="paused"))
+        connection.execute(update(studies).values(state="paused", elapsed_s=60.0))
         rng = np.random.default_rng(7)
         for number in range(10):
             mine = attempts.c.number == number
@@ -346,6 +346,11 @@ def test_the_forecast_of_a_steady_study_is_within_a_fifth_of_what_it_cost(worksp
     assert likely == pytest.approx(40 * 0.30, rel=0.2)
     assert low < likely < high
     assert forecast.remaining_s == [180.0, 180.0, 180.0]
+    with workspace.store.write() as connection:
+        connection.execute(update(studies).values(elapsed_s=15.0))  # four at a time, as nobody said how many
+    forecast = workspace.studies.read.status("study").forecast
+    assert forecast is not None
+    assert forecast.remaining_s == [45.0, 45.0, 45.0]
 
 
 def test_too_few_trials_forecast_nothing_and_an_ended_study_needs_no_forecast(workspace: Workspace) -> None:

@@ -32,6 +32,7 @@ _ODD_RESULTS: dict[str, object] = {
     "bool": True,
     "huge": 10**400,
 }
+_DESCRIPTORS = 4096  # a process that has run many tests may have some hundred files open
 
 
 def _number(trial: Trial, key: str, default: float = 0.0) -> float:
@@ -156,13 +157,13 @@ def segfault(_trial: Trial) -> float:
 
 def hang_up(_trial: Trial) -> float:
     """Close every file of the process, as a daemon would."""
-    os.closerange(3, 256)
+    os.closerange(3, _DESCRIPTORS)
     return 0.0
 
 
 def scribble(_trial: Trial) -> float:
     """Write nonsense to every open file of the process, and go on for ten minutes."""
-    for descriptor in range(3, 1024):
+    for descriptor in range(3, _DESCRIPTORS):
         with contextlib.suppress(OSError):
             os.write(descriptor, b"\x00\x00\x00\x07nothing")
     time.sleep(600)
